@@ -38,6 +38,17 @@ def unpack(packed: Bytes, bits: int, columns: int) -> Bytes:
     return codes[:, :columns]
 
 
+def windows(codes: Bytes, bits: int) -> Bytes:
+    """The last eight bits of each row's stream of codes, at every code: its own lowest, the ones before it above.
+
+    Codes are (rows, columns); before the first code stand zeros.
+    """
+    found = codes.copy()
+    for back in range(1, -(-8 // bits)):
+        found[:, back:] |= codes[:, :-back] << np.uint8(back * bits)
+    return found
+
+
 def pack_trits(ids: Bytes) -> Bytes:
     """Packs ids 0, 1, 2 (rows, columns) into (rows, ``trit_bytes``)."""
     rows, columns = ids.shape

@@ -15,7 +15,7 @@ from backcast.compress.affine import steps
 from backcast.compress.bits import STRETCH, unpack_row
 from backcast.compress.layout import Floats, Layout, Tensors
 
-KINDS = {"signed": 0, "affine": 1, "split": 2, "planes": 3, "scaled": 4}
+KINDS = {"signed": 0, "affine": 1, "split": 2, "planes": 3, "scaled": 4, "trellis": 5}
 
 
 class Stored(NamedTuple):
@@ -25,6 +25,7 @@ class Stored(NamedTuple):
     ids: NDArray[np.uint8]
     table: NDArray[np.int16]
     fine: NDArray[np.uint8]
+    """Magnitudes in 8 bits (``signed``), or scales in 8 bits (``trellis``)."""
     scale: NDArray[np.int16]
     zero: NDArray[np.int16]
     kind: int
@@ -42,13 +43,18 @@ def stored(layout: Layout, tensors: Tensors) -> Stored:
     planes = 3 if layout.kind == "planes" else 1
     nothing = np.zeros(0, dtype=np.int16)
     table = tensors.get("table", nothing)
+    in_bytes = np.zeros(0, dtype=np.uint8)
+    if layout.fine:
+        in_bytes = table.reshape(-1)
+    elif layout.kind == "trellis":
+        in_bytes = tensors["scale"]
     ids = tensors["ids"] if "ids" in tensors else np.zeros(0, dtype=np.uint8)
     return Stored(
         tensors["weight"].reshape(planes * layout.rows, -1),
         ids.reshape(layout.rows, -1) if len(ids) else np.zeros((0, 0), dtype=np.uint8),
         nothing if layout.fine else table.reshape(-1),
-        table.reshape(-1) if layout.fine else np.zeros(0, dtype=np.uint8),
-        tensors.get("scale", nothing).reshape(-1),
+        in_bytes,
+        nothing if layout.kind == "trellis" else tensors.get("scale", nothing).reshape(-1),
         tensors.get("zero", nothing).reshape(-1),
         KINDS[layout.kind],
         layout.bits,
@@ -233,10 +239,14 @@ def _row(m: Stored, r: int, codes: NDArray[np.uint8], ids: NDArray[np.uint8], ta
         return
     if m.kind == 2:
         _unpack_trits(m.ids[r], ids)
+    elif m.kind == 5:
+        _windows(codes, m.bits)
     for start in range(0, m.columns, m.width):
         scope, end = r * m.row_step + start // m.width, min(start + m.width, m.columns)
         if m.kind == 4:
             _scaled(table, _half(m.scale[scope]), m.unit, codes[start:end], row[start:end])
+        elif m.kind == 5:
+            _scaled(table, _square(m.fine[scope]), m.unit, codes[start:end], row[start:end])
         elif m.kind == 1:
             _affine(_half(m.scale[scope]), _half(m.zero[scope]), m.unit, codes[start:end], row[start:end])
         elif m.kind == 0:
@@ -253,12 +263,31 @@ def _affine(scale: np.float32, zero: np.float32, unit: np.float32, codes: NDArra
 
 @njit(cache=True)
 def _shared_table(m: Stored) -> Floats:
-    """The one table of a ``scaled`` layout; zeros for the other kinds."""
+    """The one table of a ``scaled`` or ``trellis`` layout; zeros for the other kinds."""
     table = np.zeros(256, dtype=np.float32)
-    if m.kind == 4:
+    if m.kind >= 4:
         for level in range(m.entries):
             table[level] = _half(m.table[level])
     return table
+
+
+@njit(cache=True)
+def _windows(codes: NDArray[np.uint8], bits: int) -> None:
+    """``bits.windows`` of one row, in place: from the end, so that the codes before are still themselves."""
+    for c in range(len(codes) - 1, -1, -1):
+        window = np.uint32(codes[c])
+        shift = bits
+        for back in range(1, min((7 + bits) // bits, c + 1)):
+            window |= np.uint32(codes[c - back]) << np.uint32(shift)
+            shift += bits
+        codes[c] = window & 255
+
+
+@njit(cache=True, inline="always")
+def _square(byte: int) -> np.float32:
+    """The scale that a byte stands for, as ``layout.squares``."""
+    wide = np.float32(byte)
+    return wide * wide * np.float32(2.0**-16)
 
 
 @njit(cache=True)
