@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from backcast.compress import vectors
+from backcast.compress import vectors, windowed
 from backcast.compress.affine import steps
 from backcast.compress.bits import STRETCH, unpack_row
 from backcast.compress.layout import Floats, Layout, Tensors
@@ -81,14 +81,17 @@ def multiply(matrix: Stored, rows: Floats, first: int, last: int, out: Floats) -
         _multiply(matrix, rows, first, last, out)
         return
     room = -(-matrix.columns // STRETCH) * STRETCH
+    work = _multiply_windows if matrix.kind == KINDS["trellis"] else _multiply_table
     if room != matrix.columns:
         rows = np.pad(rows, ((0, 0), (0, room - matrix.columns)))
-    _multiply_table(matrix, rows, first, last, out)
+    work(matrix, rows, first, last, out)
 
 
 def in_registers(matrix: Stored) -> bool:
     """Whether rows can be multiplied by looking codes up in vector registers, on this machine and in this layout."""
     whole = matrix.width % STRETCH == 0 or matrix.width == matrix.columns
+    if matrix.kind == KINDS["trellis"]:
+        return vectors_available() and windowed.AVAILABLE and whole
     narrow = matrix.bits <= vectors.WIDEST or matrix.kind == 1
     return vectors_available() and whole and matrix.kind in (0, 1, 4) and narrow
 
@@ -169,6 +172,46 @@ def _multiply_table(m: Stored, rows: Floats, first: int, last: int, out: Floats)
             out[t, r] = total * m.unit
 
 
+@njit(cache=True, nogil=True)
+def _multiply_windows(m: Stored, rows: Floats, first: int, last: int, out: Floats) -> None:
+    """As ``_multiply_table``, for trellis codes: those at the end of one call are before the first of the next."""
+    past, paired = np.zeros(32, dtype=np.int16), np.empty_like(rows)
+    for start in range(0, rows.shape[1], 32):
+        paired[:, start : start + 16] = rows[:, start : start + 32 : 2]
+        paired[:, start + 16 : start + 32] = rows[:, start + 1 : start + 32 : 2]
+    x, levels, before = np.int64(paired.ctypes.data), np.int64(m.table.ctypes.data), np.int64(past.ctypes.data)
+    whole, blocks = m.width // 32, -(-m.columns // m.width)
+    rest = -(-(m.columns - (blocks - 1) * m.width) // 32)
+    for r in range(first, last):
+        codes, scales = np.int64(m.packed[r].ctypes.data), np.int64(m.fine.ctypes.data) + r * m.row_step
+        for t in range(len(rows)):
+            here = x + t * rows.shape[1] * 4
+            past[:] = 0
+            total = _windowed(codes, levels, here, scales, before, _extent(blocks - 1, whole), m.bits)
+            codes_left, there = codes + (blocks - 1) * whole * 4 * m.bits, here + (blocks - 1) * whole * 128
+            total += _windowed(codes_left, levels, there, scales + blocks - 1, before, _extent(1, rest), m.bits)
+            out[t, r] = total * m.unit
+
+
+@njit(cache=True)
+def _windowed(codes: Any, levels: Any, x: Any, scales: Any, before: Any, extent: Any, bits: int) -> Any:
+    if bits == 4:
+        return windowed.window_product(codes, levels, x, scales, before, extent, 4)
+    if bits == 3:
+        return windowed.window_product(codes, levels, x, scales, before, extent, 3)
+    if bits == 2:
+        return windowed.window_product(codes, levels, x, scales, before, extent, 2)
+    if bits == 5:
+        return windowed.window_product(codes, levels, x, scales, before, extent, 5)
+    if bits == 6:
+        return windowed.window_product(codes, levels, x, scales, before, extent, 6)
+    if bits == 1:
+        return windowed.window_product(codes, levels, x, scales, before, extent, 1)
+    if bits == 7:
+        return windowed.window_product(codes, levels, x, scales, before, extent, 7)
+    return windowed.window_product(codes, levels, x, scales, before, extent, 8)
+
+
 @njit(cache=True)
 def _extent(blocks: int, stretches: int) -> int:
     return (blocks << 32) | stretches
@@ -240,7 +283,7 @@ def _row(m: Stored, r: int, codes: NDArray[np.uint8], ids: NDArray[np.uint8], ta
     if m.kind == 2:
         _unpack_trits(m.ids[r], ids)
     elif m.kind == 5:
-        _windows(codes, m.bits)
+        _windows(codes, m.bits, m.entries)
     for start in range(0, m.columns, m.width):
         scope, end = r * m.row_step + start // m.width, min(start + m.width, m.columns)
         if m.kind == 4:
@@ -267,20 +310,23 @@ def _shared_table(m: Stored) -> Floats:
     table = np.zeros(256, dtype=np.float32)
     if m.kind >= 4:
         for level in range(m.entries):
-            table[level] = _half(m.table[level])
+            table[level] = _half(m.table[level]) if m.kind == 4 else _brief(m.table[level])
     return table
 
 
 @njit(cache=True)
-def _windows(codes: NDArray[np.uint8], bits: int) -> None:
-    """``bits.windows`` of one row, in place: from the end, so that the codes before are still themselves."""
-    for c in range(len(codes) - 1, -1, -1):
-        window = np.uint32(codes[c])
-        shift = bits
-        for back in range(1, min((7 + bits) // bits, c + 1)):
-            window |= np.uint32(codes[c - back]) << np.uint32(shift)
-            shift += bits
-        codes[c] = window & 255
+def _windows(codes: NDArray[np.uint8], bits: int, entries: int) -> None:
+    """``bits.windows`` of one row, in place."""
+    window = np.uint32(0)
+    for c in range(len(codes)):
+        window = (window << np.uint32(bits) | codes[c]) & np.uint32(entries - 1)
+        codes[c] = window
+
+
+@njit(cache=True, inline="always")
+def _brief(bits: int) -> np.float32:
+    """A bfloat16 number from its bits."""
+    return np.uint32(np.uint32(bits & 0xFFFF) << np.uint32(16)).view(np.float32)
 
 
 @njit(cache=True, inline="always")

@@ -9,8 +9,8 @@ it. The kinds, for a weight with code c in scope s:
 * ``split``: ``(c - zero[s, id]) * scale[s, id]`` with a three-valued id per weight (SplitQuant, compact)
 * ``planes``: the sum over three planes, each ``affine`` with its own codes (SplitQuant, as published)
 * ``scaled``: ``table[c] * scale[s]`` with one table for the tensor
-* ``trellis``: ``table[window] * q[s]^2 / 65536``, where the window is the last eight bits of the row's stream of codes,
-  so the codes before a weight choose among the levels too; ``q`` is a byte
+* ``trellis``: ``table[window] * q[s]^2 / 65536``, where the window is the last few bits of the row's stream of codes,
+  so the codes before a weight choose among the levels too; levels are bfloat16, ``q`` is a byte
 """
 
 from dataclasses import asdict, dataclass
@@ -133,6 +133,17 @@ def single(bits: NDArray[np.int16]) -> Floats:
     return bits.view(np.float16).astype(np.float32)
 
 
+def brief(values: NDArray[np.floating]) -> NDArray[np.int16]:
+    """The bits of ``values`` rounded to bfloat16, ties to even."""
+    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    return ((bits + (0x7FFF + (bits >> 16 & 1))) >> 16).astype(np.uint16).view(np.int16)
+
+
+def single_brief(bits: NDArray[np.int16]) -> Floats:
+    """Bfloat16 bits as float32."""
+    return (bits.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+
+
 def rounded(values: NDArray[np.floating]) -> Floats:
     """``values`` as they come back from half precision: encoders choose codes against these."""
     return single(half(values))
@@ -179,9 +190,7 @@ def decode(encoded: Encoded) -> Floats:
 
 def kept_values(bits: NDArray[Any]) -> Floats:
     """The exact values behind ``kept_value``: bfloat16 bits in int16, float32 bits in int32."""
-    if bits.dtype == np.int16:
-        bits = bits.astype(np.int32) << 16
-    return bits.view(np.float32)
+    return single_brief(bits) if bits.dtype == np.int16 else bits.view(np.float32)
 
 
 def _values(layout: Layout, tensors: Tensors) -> Floats:
@@ -191,7 +200,7 @@ def _values(layout: Layout, tensors: Tensors) -> Floats:
     if layout.kind == "signed":
         return _signed(layout, tensors, codes[0])
     if layout.kind == "trellis":
-        levels = single(tensors["table"])[windows(codes[0], layout.bits)]
+        levels = single_brief(tensors["table"])[windows(codes[0], layout.bits)]
         return _floats(levels * spread(squares(tensors["scale"]), layout))
     scale = single(tensors["scale"])
     if layout.kind == "scaled":

@@ -1,4 +1,4 @@
-"""Our preset of WGM: a table of 256 levels for the tensor, a byte of scale a block, and codes that choose together.
+"""Our preset of WGM: a table of 128 levels for the tensor, a byte of scale a block, and codes that choose together.
 
 Trellis-coded quantisation (Marcellin and Fischer 1990), in the bit-shift form of QTIP (arXiv 2406.11235): the level of a
 weight depends on its own code and, through the last eight bits of the stream, on the codes before it in its row. So a
@@ -15,9 +15,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from backcast.compress.affine import steps
+from backcast.compress.bits import window_bits
 from backcast.compress.kept import keep
-from backcast.compress.layout import Encoded, Floats, Layout, half, rounded, single, squares, store, unit_of
-from backcast.compress.viterbi import LEVELS, cheapest
+from backcast.compress.layout import Encoded, Floats, Layout, brief, single, single_brief, squares, store, unit_of
+from backcast.compress.viterbi import cheapest
 
 TRIED = (0.85, 0.92, 1.0, 1.08, 1.16)
 """Multiples of the first scales, of which each block keeps its best. Least squares alone stays where it begins."""
@@ -31,16 +32,15 @@ Array = NDArray[np.float64]
 def encode(weights: Floats, rest: Floats, kept: NDArray[np.int64], bits: int, block: int) -> Encoded:
     """Stores a matrix; ``rest`` is ``weights`` over their unit, in which the indices ``kept`` are free to be anything."""
     rows, columns = weights.shape
-    layout = Layout(rows, columns, "trellis", bits, "block", block, LEVELS)
+    layout = Layout(rows, columns, "trellis", bits, "block", block, 1 << window_bits(bits))
     rest = rest.copy()
     rest.ravel()[kept] = np.nan
     table, scale = fit(rest, start(bits), layout)
     stored, largest = bytes_of(scale)
-    unit = unit_of((table * largest).astype(np.float32))
-    levels = rounded(table * largest / unit)
-    codes = cheapest(rest / unit, squares(stored), levels, bits, steps(layout))
+    levels = brief(table * largest)
+    codes = cheapest(rest, squares(stored), single_brief(levels), bits, steps(layout))
     grown, tensors = keep(layout, weights, kept)
-    return store(grown, unit_of(weights) * unit, codes, table=half(levels), scale=stored, **tensors)
+    return store(grown, unit_of(weights), codes, table=levels, scale=stored, **tensors)
 
 
 def fit(rest: Floats, table: Array, layout: Layout, rounds: int = ROUNDS) -> tuple[Array, Array]:
@@ -85,7 +85,7 @@ def start(bits: int) -> Array:
     """The table that a fit begins with, by window: made by ``benchmarks/trellis_tables.py`` on drawn numbers."""
     path = resources.files("backcast.compress") / "trellis_tables.npy"
     with path.open("rb") as file:
-        return single(np.load(file)[bits - 1]).astype(np.float64)
+        return single(np.load(file)[bits - 1, : 1 << window_bits(bits)]).astype(np.float64)
 
 
 @njit(cache=True)
@@ -108,17 +108,18 @@ def _levels(
     rest: Floats, codes: NDArray[np.uint8], scale: Array, table: Array, bits: int, places: tuple[int, int]
 ) -> Array:
     """The least-squares level of every window for these codes and scales; the old one for a window nobody is in."""
-    product, square = np.zeros(256), np.zeros(256)
+    product, square = np.zeros(len(table)), np.zeros(len(table))
+    last = len(table) - 1
     for r in range(rest.shape[0]):
         window = 0
         for c in range(rest.shape[1]):
-            window = (window << bits | codes[r, c]) & 255
+            window = (window << bits | codes[r, c]) & last
             value, step = np.float64(rest[r, c]), scale[r * places[0] + c // places[1]]
             if not np.isnan(value):
                 product[window] += value * step
                 square[window] += step * step
     found = table.copy()
-    for window in range(256):
+    for window in range(len(table)):
         if square[window] > 0:
             found[window] = product[window] / square[window]
     return found
@@ -130,10 +131,11 @@ def _scales(
 ) -> Array:
     """The least-squares scale of every block; the old one where that is not above 0."""
     product, square = np.zeros(len(scale)), np.zeros(len(scale))
+    last = len(table) - 1
     for r in range(rest.shape[0]):
         window = 0
         for c in range(rest.shape[1]):
-            window = (window << bits | codes[r, c]) & 255
+            window = (window << bits | codes[r, c]) & last
             value, s = np.float64(rest[r, c]), r * places[0] + c // places[1]
             if not np.isnan(value):
                 product[s] += value * table[window]
@@ -151,10 +153,11 @@ def _errors(
 ) -> Array:
     """The squared error of every block."""
     found = np.zeros(len(scale))
+    last = len(table) - 1
     for r in range(rest.shape[0]):
         window = 0
         for c in range(rest.shape[1]):
-            window = (window << bits | codes[r, c]) & 255
+            window = (window << bits | codes[r, c]) & last
             value, s = np.float64(rest[r, c]), r * places[0] + c // places[1]
             if not np.isnan(value):
                 found[s] += (value - scale[s] * table[window]) ** 2

@@ -1,6 +1,6 @@
-"""The cheapest path through a trellis of 256 windows, for sixteen rows at a time.
+"""The cheapest path through a trellis of windows, for sixteen rows at a time.
 
-At every weight the window of the last eight bits of codes chooses the level, so the window before leaves
+At every weight the window of the last few bits of codes chooses the level, so the window before leaves
 ``2 ** bits`` windows to choose from. The path with the least squared error is found by dynamic programming over the
 windows' upper parts. The inner step is written as vector instructions, one row a lane, which LLVM turns into whatever
 the machine has.
@@ -16,9 +16,6 @@ from numpy.typing import NDArray
 
 from backcast.compress.layout import Floats
 
-WINDOW = 8
-"""Bits of codes that choose a level."""
-LEVELS = 1 << WINDOW
 LANES = 16
 
 _I8, _I32, _I64, _F32 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
@@ -28,7 +25,7 @@ _V8, _VI, _VF = (ir.VectorType(kind, LANES) for kind in (_I8, _I32, _F32))
 def cheapest(rest: Floats, scale: Floats, table: Floats, bits: int, places: tuple[int, int]) -> NDArray[np.uint8]:
     """The codes (rows, columns) with the least ``sum (rest - scale * table[window])^2`` in every row.
 
-    ``scale`` is one a scope, ``places`` are ``affine.steps`` of the layout. A weight that is NaN may become anything.
+    The table has one level a window. ``scale`` is one a scope, ``places`` are ``affine.steps`` of the layout. A weight that is NaN may become anything.
     """
     codes = np.zeros(rest.shape, dtype=np.uint8)
     _cheapest(rest, scale, np.ascontiguousarray(table, dtype=np.float32), bits, places, codes)
@@ -40,7 +37,7 @@ def _cheapest(
     rest: Floats, scale: Floats, table: Floats, bits: int, places: tuple[int, int], codes: NDArray[np.uint8]
 ) -> None:
     rows, columns = rest.shape
-    states = 1 << (8 - bits)
+    states = len(table) >> bits
     costs = np.empty((2, states, LANES), dtype=np.float32)
     back = np.empty((columns, states, LANES), dtype=np.uint8)
     value, step = np.zeros(LANES, dtype=np.float32), np.zeros(LANES, dtype=np.float32)
@@ -58,19 +55,19 @@ def _cheapest(
                 step[i] = 0 if anything else scale[(first + i) * places[0] + c // places[1]]
             old = cost + np.int64(c & 1) * states * LANES * 4
             new = cost + np.int64(1 - (c & 1)) * states * LANES * 4
-            for state in range(states):
-                _relax(old, levels, new, came + np.int64(c) * states * LANES, (x, s), np.int64(state), np.int64(bits))
+            for state in range(np.int64(states)):
+                _relax(old, levels, new, came + np.int64(c) * states * LANES, (x, s), (state, states), np.int64(bits))
         for i in range(lanes):
             state = np.argmin(costs[columns & 1, :, i])
             for c in range(columns - 1, -1, -1):
-                window = np.int64(back[c, state, i]) << (8 - bits) | state
+                window = np.int64(back[c, state, i]) * states + state
                 codes[first + i, c] = window & ((1 << bits) - 1)
                 state = window >> bits
 
 
 @intrinsic
 def _relax(typing: Any, old: Any, levels: Any, new: Any, came: Any, lanes: Any, state: Any, bits: Any) -> Any:
-    """One state of one weight: the cheapest of the windows that end in it, and which it was.
+    """One state (and of how many) of one weight: the cheapest of the windows that end in it, and which it was.
 
     ``old`` and ``new`` are addresses of (states, 16) costs, ``levels`` of the table, ``came`` of (states, 16) bytes,
     ``lanes`` of the sixteen weights and their scales. Windows with these low bits differ in their upper ``bits`` bits.
@@ -87,9 +84,9 @@ def _relax(typing: Any, old: Any, levels: Any, new: Any, came: Any, lanes: Any, 
 
 
 def _emit(builder: Any, arguments: Any) -> None:
-    old, levels, new, came, lanes, state, bits = arguments
+    old, levels, new, came, lanes, which_of, bits = arguments
+    state, states = (builder.extract_value(which_of, i) for i in range(2))
     x, s = (_load(builder, builder.extract_value(lanes, i), _VF) for i in range(2))
-    low = builder.sub(_number(WINDOW), bits)
     entry, head = builder.block, builder.append_basic_block("windows")
     body, after = builder.append_basic_block("window"), builder.append_basic_block("found")
     builder.branch(head)
@@ -101,7 +98,7 @@ def _emit(builder: Any, arguments: Any) -> None:
     builder.cbranch(builder.icmp_signed("<", upper, builder.shl(_number(1), bits)), body, after)
 
     builder.position_at_end(body)
-    window = builder.or_(builder.shl(upper, low), state)
+    window = builder.add(builder.mul(upper, states), state)
     before = _load(builder, _at(builder, old, builder.lshr(window, bits), LANES * 4), _VF)
     level = _splat(builder, _load(builder, _at(builder, levels, window, 4), _F32), _VF)
     wrong = _fma(builder, builder.fsub(ir.Constant(_VF, [-0.0] * LANES), level), s, x)
