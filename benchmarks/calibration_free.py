@@ -95,7 +95,8 @@ def _ggml() -> ctypes.CDLL:
     folder = os.path.dirname(xllamacpp.__file__)
     library = ctypes.CDLL(os.path.join(folder, next(name for name in os.listdir(folder) if name.endswith(".so"))))
     library.ggml_quantize_chunk.restype = ctypes.c_size_t
-    library.ggml_quantize_chunk.argtypes = [ctypes.c_int, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 3, ctypes.c_void_p]
+    pointer, count = ctypes.c_void_p, ctypes.c_int64
+    library.ggml_quantize_chunk.argtypes = [ctypes.c_int, pointer, pointer, count, count, count, pointer]
     library.ggml_row_size.restype = ctypes.c_size_t
     library.ggml_row_size.argtypes = [ctypes.c_int, ctypes.c_int64]
     return library

@@ -15,11 +15,16 @@ perplexity leaves 10 %.
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from windowed_text import with_beginnings
 
 from backcast.compress.score import load, perplexity, read, read_text, windows
 from backcast.lm.models import resolve
@@ -56,7 +61,7 @@ def dither(model, seed: int) -> None:
         weights += (torch.rand(weights.shape, generator=generator) - 0.5) * wide
 
 
-def tune(model, ids: np.ndarray, options: argparse.Namespace, good) -> list[float]:
+def tune(model, ids: np.ndarray, begin: int | None, options: argparse.Namespace, good) -> list[float]:
     """Adafactor on windows drawn by the seed until ``good()`` or the last step; the loss of every step."""
     generator = np.random.default_rng(options.seed)
     optimiser = torch.optim.Adafactor(model.parameters(), lr=options.rate)
@@ -65,7 +70,8 @@ def tune(model, ids: np.ndarray, options: argparse.Namespace, good) -> list[floa
         total = 0.0
         for _ in range(options.batch):
             start = int(generator.integers(0, len(ids) - options.context))
-            part = torch.from_numpy(ids[start : start + options.context])[None]
+            part = torch.from_numpy(ids[start : start + options.context])[None].clone()
+            part[0, 0] = part[0, 0] if begin is None else begin
             loss = model(part, labels=part).loss / options.batch
             loss.backward()
             total += float(loss.detach())
@@ -82,7 +88,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("text", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=12, help="at most; it ends as soon as the perplexity is within 5 %%")
+    parser.add_argument("--steps", type=int, default=12, help="at most; ends once perplexity is within 5 %%")
     parser.add_argument("--rate", type=float, default=0.0005)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--context", type=int, default=256)
@@ -95,7 +101,8 @@ def main() -> None:
     model, tokenizer = load(resolve(options.model))
     ids = np.array(tokenizer(read_text(options.text)).input_ids)
     cut = int(options.share * len(ids))
-    rest = ids[cut:].tolist()
+    rest = with_beginnings(tokenizer, ids[cut:].tolist(), options.context)
+    begins = rest[0] == tokenizer.bos_token_id
     places = windows(len(rest), "gptq", options.context)[: options.windows]
     before = perplexity(read(model, rest, places), "gptq", options.context)
     on_grid = grid(model)
@@ -109,7 +116,7 @@ def main() -> None:
         print(f"held-out perplexity {now:.3f}", flush=True)
         return abs(now / before.value - 1) < LIMIT / 2
 
-    losses = tune(model, ids[:cut], options, good)
+    losses = tune(model, ids[:cut], tokenizer.bos_token_id if begins else None, options, good)
     model = model.to(torch.bfloat16).float()
     after = perplexity(read(model, rest, places), "gptq", options.context)
     new = [module.weight.detach() for module in linear(model)]
@@ -129,7 +136,8 @@ def main() -> None:
     }
     print(json.dumps(figures))
     if abs(after.value / before.value - 1) > LIMIT:
-        raise SystemExit(f"perplexity went from {before.value:.2f} to {after.value:.2f}, over 10 %: change --rate or --steps")
+        went = f"{before.value:.2f} to {after.value:.2f}"
+        raise SystemExit(f"perplexity went from {went}, over 10 %: change --rate or --steps")
     model.to(torch.bfloat16).save_pretrained(options.out)
     tokenizer.save_pretrained(options.out)
     (options.out / "offgrid.json").write_text(json.dumps(figures, indent=1) + "\n")

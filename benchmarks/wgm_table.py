@@ -26,6 +26,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 
 from calibration_free import peers
+from windowed_text import with_beginnings
 
 from backcast.compress import rtn, splitquant, wgm
 from backcast.compress.layout import decode
@@ -189,6 +190,7 @@ def main() -> None:
     torch.set_float32_matmul_precision("medium")
     model, tokenizer = load(resolve(options.model))
     ids = tokenizer(read_text(options.text)).input_ids[options.skip :]
+    ids = with_beginnings(tokenizer, ids, options.context)
     places = windows(len(ids), "gptq", options.context)[: options.windows]
     compared = min(options.kl_windows, len(places))
     original = {name: module.weight.data.clone() for name, module in linear(model).items()}

@@ -1,10 +1,10 @@
 """Our preset of WGM: a table of 128 levels for the tensor, a byte of scale a block, and codes that choose together.
 
-Trellis-coded quantisation (Marcellin and Fischer 1990), in the bit-shift form of QTIP (arXiv 2406.11235): the level of a
-weight depends on its own code and, through the last eight bits of the stream, on the codes before it in its row. So a
-weight has ``2 ** bits`` levels to choose from as ever, but another set of them after every choice, and the path with the
-least error over the whole row is found exactly (``viterbi``). It costs no bits: that of four bits has about the error
-of the best table of 4.2. Table and scales are then refitted in turn by least squares.
+Trellis-coded quantisation (Marcellin and Fischer 1990) in the bit-shift form of QTIP (arXiv 2406.11235): the level of a
+weight depends on its own code and, through the last seven bits of the row's stream, on the codes before it. So a weight
+has ``2 ** bits`` levels to choose from as ever, but other ones after every choice, and the path with the least error
+over the whole row is found exactly (``viterbi``). It costs no bits. Table and scales are then refitted in turn by least
+squares. Codes of seven and eight bits choose their level alone.
 """
 
 from functools import cache
@@ -30,7 +30,7 @@ Array = NDArray[np.float64]
 
 
 def encode(weights: Floats, rest: Floats, kept: NDArray[np.int64], bits: int, block: int) -> Encoded:
-    """Stores a matrix; ``rest`` is ``weights`` over their unit, in which the indices ``kept`` are free to be anything."""
+    """Stores a matrix; ``rest`` is ``weights`` over their unit, and at the indices ``kept`` anything will do."""
     rows, columns = weights.shape
     layout = Layout(rows, columns, "trellis", bits, "block", block, 1 << window_bits(bits))
     rest = rest.copy()

@@ -25,7 +25,8 @@ _V8, _VI, _VF = (ir.VectorType(kind, LANES) for kind in (_I8, _I32, _F32))
 def cheapest(rest: Floats, scale: Floats, table: Floats, bits: int, places: tuple[int, int]) -> NDArray[np.uint8]:
     """The codes (rows, columns) with the least ``sum (rest - scale * table[window])^2`` in every row.
 
-    The table has one level a window. ``scale`` is one a scope, ``places`` are ``affine.steps`` of the layout. A weight that is NaN may become anything.
+    The table has one level a window. ``scale`` is one a scope, ``places`` are ``affine.steps`` of the layout. At a
+    weight that is NaN anything will do.
     """
     codes = np.zeros(rest.shape, dtype=np.uint8)
     _cheapest(rest, scale, np.ascontiguousarray(table, dtype=np.float32), bits, places, codes)

@@ -75,8 +75,9 @@ PRESETS: dict[str, Callable[[int], WGM]] = {
     "paper": lambda bits: WGM(2 ** (bits - 1), "tensor", solver="window", lam=0.75, counting="withdrawn"),
     "v3": lambda bits: WGM(2 ** (bits - 1)),
 }
-"""``ours`` (default: a trellis), ``table`` (one table a tensor, a scale a block, each code by itself), ``exact`` (one optimal codebook per tensor, extremes kept), ``paper`` (the released setting at 6
-bits: 32 groups per tensor, window 64, raw lambda 0.75), ``v3`` (groups per block of 64, optimal)."""
+"""``ours`` (default: a trellis of levels, a scale a block, extremes kept), ``table`` (the same but each code by itself),
+``exact`` (one optimal codebook a tensor, extremes kept), ``paper`` (the released setting at 6 bits: 32 groups a tensor,
+window 64, raw lambda 0.75), ``v3`` (groups per block of 64, optimal)."""
 
 
 def preset(name: str, bits: int) -> WGM:
