@@ -140,7 +140,8 @@ def _codes(graph: GraphFile, name: str, codes: NDArray[Any], bits: int, padded: 
 
 def _two_to_a_byte(values: NDArray[Any]) -> NDArray[Any]:
     """Pairs of neighbours in a byte, the first in its lower half."""
-    return values[:, ::2] | values[:, 1::2] << 4
+    found: NDArray[Any] = values[:, ::2] | values[:, 1::2] << 4
+    return found
 
 
 def _with_kept(graph: GraphFile, name: str, dense: str, encoded: Encoded) -> str:
