@@ -19,6 +19,9 @@ STEPS_PER_SECOND = {"q": 4.5e5, "reinforce": 6e4, "dqn": 1.4e3, "ppo": 1.4e3, "r
 """The agents, and about how many training steps each takes in a CPU-second."""
 
 
+FILES, MODELS = ("game",), ()
+
+
 @dataclass(frozen=True)
 class Settings:
     """What is played, against whom, and how the agent learns."""
