@@ -36,8 +36,9 @@ class Opposed:
 
     @property
     def regret(self) -> float:
-        """best - value, never negative beyond rounding."""
-        return self.best - self.value
+        """best - value; a difference that is rounding is 0."""
+        apart = self.best - self.value
+        return 0.0 if abs(apart) <= 1e-11 * max(1.0, abs(self.best)) else apart
 
     @property
     def normalised(self) -> float | None:

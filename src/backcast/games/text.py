@@ -14,6 +14,7 @@ from backcast.games.memory.windows import Windows
 from backcast.games.numbers import check_discount
 from backcast.games.problems import StochasticGame
 from backcast.games.solve import Response, best_response, evaluate
+from backcast.games.solve.response import place_words
 
 LINE = re.compile(r"^\s*[-*]?\s*([^\n]+?)\s*:\s*(\S+)\s*$", re.MULTILINE)
 ROWS = 400
@@ -63,10 +64,9 @@ class GameProblem:
             return None
         windows = Windows(game.actions, self.memory)
         plays = np.zeros((len(game.states), len(windows), len(own)))
-        for s, state in enumerate(game.states):
+        for s in range(len(game.states)):
             for w in windows:
-                words = windows.text(w, seat)
-                key = f"{state}: {words}" if len(game.states) > 1 else words
+                key = place_words(game.states, s, windows.text(w, seat), self.memory)
                 plays[s, w, own.index(said[key]) if key in self.windows else 0] = 1
         return k_memory(game, seat, self.memory, plays, "answer")
 
@@ -87,7 +87,6 @@ def game_problem(game: StochasticGame, opponent: Automaton, discount: Any = None
         raise BadInput(f"text problem: no window of past steps determines '{opponent.name}'; choose another opponent")
     memory = answer.memory if len(game.states) > 1 else max(1, answer.memory)
     asked = answer.actions(None if opponent.memory == memory else memory)
-    asked = {key: moves for key, moves in asked.items() if key.rpartition(": ")[0] or len(game.states) == 1}
     rules = tell(game, opponent, float(rate))
     prompt = f"{rules}\n{_question(asked)}"
     return GameProblem(content_id(prompt), prompt, rules, game, opponent, answer, asked, memory)

@@ -18,6 +18,8 @@ from backcast.core.vitals import Vital
 
 STEPS_PER_SECOND = {"q": 4.5e5, "reinforce": 6e4, "dqn": 1.4e3, "ppo": 1.4e3, "recurrent": 300.0}
 """The agents, and about how many training steps each takes in a CPU-second."""
+BELIEFS = 20_000
+"""Belief nodes built for the Bayes value of the training mixture, at most."""
 OBSERVE = ("last-k", "state", "none", "full", "type")
 
 
@@ -220,7 +222,7 @@ def _rungs(drawn: Any, settings: Settings) -> tuple[list[list[Any]], tuple[float
         rows.append([f"best memory-{k}", rung.value, "" if rung.proven else f"at most {rung.upper:.6g}"])
     bounds = None
     try:
-        found = bayes_value(game, mixture, seat, rate, nodes=20_000, tol=1e-4)
+        found = bayes_value(game, mixture, seat, rate, nodes=BELIEFS, tol=1e-4)
         bounds = (found.lower, found.upper)
         note = str(found.exact or ("" if found.lower == found.upper else f"{found.lower:.6g} to {found.upper:.6g}"))
         rows.append(["Bayes", found.value, note])

@@ -225,7 +225,8 @@ def show_reply(result: dict[str, Any]) -> None:
     out.print(f"certified: [{result['lower']:.12g}, {result['upper']:.12g}], {result['states']} {counted}")
     if "bayes" in result:
         out.print(_ladder(result))
-    table = Table("after (own move first)", "play", box=None)
+    windows = result["memory"] is not None or "bayes" in result
+    table = Table("after (own move first)" if windows else "the opponent is in", "play", box=None)
     if average:
         table.add_column("keeps the best average within reach")
     rows = list(result["actions"].items())

@@ -25,12 +25,15 @@ from backcast.games.memory.windows import Windows
 from backcast.games.numbers import check_discount, floats
 from backcast.games.problems.game import StochasticGame
 from backcast.games.solve.product import others_of
+from backcast.games.solve.response import place_words
 
 SEED_WEIGHT = 0.9
 """Share of a seed in the prior it gives; the rest is spread evenly so that every action is possible."""
 EXACT_STATES = 100
 """Up to this many lifted states an equilibrium is also certified in fractions, where it is one in simple numbers."""
 Candidate = tuple[list[np.ndarray], Certificate, str]
+DUST = 1e-13
+"""Probabilities below this are rounding: they are set to 0, and the certificate is of the profile without them."""
 GIVEN = "given"
 """How a profile that was asked about is said to have been found; it is certified whether an equilibrium or not."""
 
@@ -54,10 +57,9 @@ class Equilibrium:
         out = []
         for automaton in self.strategies:
             windows, own = Windows.of(automaton), automaton.actions[automaton.player]
-            many = len(automaton.states) > 1
             out.append(
                 {
-                    (f"{automaton.states[s]}: " if many else "") + windows.text(w, automaton.player): {
+                    place_words(automaton.states, s, windows.text(w, automaton.player), windows.memory): {
                         own[a]: float(row[w, a]) for a in np.flatnonzero(row[w] > 0)
                     }
                     for s, row in enumerate(automaton.chances)
@@ -91,7 +93,8 @@ def nash(
     seeds: Sequence[Sequence[Automaton]] = (),
     tol: float = 1e-9,
 ) -> list[Equilibrium]:
-    """Returns distinct equilibria in K-memory strategies, the most rewarding first, each certified (eps_all <= tol).
+    """Returns distinct equilibria in K-memory strategies, the most rewarding first, each certified: eps_all is
+    at most ``tol``, or that share of the largest value.
 
     Continuation from the uniform prior always ends where memory is ignored; others come from trigger profiles
     (play a joint action,
@@ -105,6 +108,10 @@ def nash(
     found: list[Candidate] = []
 
     def keep(profile: list[np.ndarray], certificate: Certificate, method: str) -> None:
+        if any((p < DUST).any() and (p[p < DUST] > 0).any() for p in profile):
+            profile = [np.where(p < DUST, 0.0, p) for p in profile]
+            profile = [p / p.sum(axis=1, keepdims=True) for p in profile]
+            certificate = table.certify(profile)
         found.append((profile, certificate, method))
 
     if is_zero_sum(game):
@@ -170,7 +177,9 @@ def _tables(game: StochasticGame, memory: int, profile: Sequence[Automaton]) -> 
 
 def _chosen(found: list[Candidate], tol: float) -> list[Candidate]:
     """Those that are equilibria in all lifted states, else from the start, else the best; without repeats."""
-    good = [one for one in found if one[1].eps_all <= tol] or [one for one in found if one[1].eps_start <= tol]
+    near = [tol * max(1.0, *map(abs, one[1].values)) for one in found]
+    good = [one for one, room in zip(found, near, strict=True) if one[1].eps_all <= room]
+    good = good or [one for one, room in zip(found, near, strict=True) if one[1].eps_start <= room]
     if not good:
         return [min(found, key=lambda one: one[1].eps_all)]
     out: list[Candidate] = []

@@ -142,12 +142,13 @@ def named_automaton(game: StochasticGame, name: str, player: int) -> Automaton:
 
 def _moore(game: StochasticGame, player: int, key: str) -> Automaton:
     steps, plays = MOORE[key].split(" / ")
+    labels = tuple(f"{m}{p}" for m, p in enumerate(plays))
     table = {}
     for step in steps.split()[1:]:
         place, target = step.split(">")
         node, move = place.split(":")
         table[(int(node), "CD".index(move))] = int(target)
-    return from_moves(game, player, ["CD".index(p) for p in plays], lambda m, other: table[(m, other)], key)
+    return from_moves(game, player, ["CD".index(p) for p in plays], lambda m, other: table[(m, other)], key, labels)
 
 
 def _mealy(game: StochasticGame, player: int, key: str) -> Automaton:
