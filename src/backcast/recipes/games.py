@@ -23,6 +23,9 @@ BELIEFS = 20_000
 OBSERVE = ("last-k", "state", "none", "full", "type")
 
 
+FILES, MODELS = ("game",), ()
+
+
 @dataclass(frozen=True)
 class Settings:
     """What is played, against whom, and how the agent learns."""
