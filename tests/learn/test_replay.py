@@ -242,8 +242,8 @@ def test_a_replay_that_cannot_act_is_found_out():
     """A buffer that never fills (TRL 6804) is an opportunity not taken, since opportunities are counted apart."""
 
     class Broken(SampleReplay):
-        def _choose(self, batch, advantages):
-            return list(range(len(advantages))), []
+        def _choose(self, teach, count, step):
+            return teach, []
 
     broken = Broken()
     broken(batch(RAW))
