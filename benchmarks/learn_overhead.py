@@ -167,7 +167,9 @@ def main():
     extra = full.median("forward pass")
     print(f"{'log-probability forward pass':28s} {extra:.4f} CPU-s  {extra / base:6.2%} of a step (apart)")
     whole = full.median("step")
-    print(f"{'step with parts, whole':28s} {whole:.4f} CPU-s  ratio to plain {whole / base:.3f} (noisy; forward pass in)")
+    print(
+        f"{'step with parts, whole':28s} {whole:.4f} CPU-s  ratio to plain {whole / base:.3f} (noisy; forward pass in)"
+    )
 
 
 if __name__ == "__main__":

@@ -81,7 +81,9 @@ def one(kind, group, tokens):
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     log = trainer.state.log_history[0]
     assert log["loss"] == log["loss"], "the loss is not a number"
-    print(json.dumps({"step": seen[0], "whole": whole, "peak": peak, "loss": log["loss"], "grad_norm": log["grad_norm"]}))
+    print(
+        json.dumps({"step": seen[0], "whole": whole, "peak": peak, "loss": log["loss"], "grad_norm": log["grad_norm"]})
+    )
 
 
 def main():
@@ -98,7 +100,9 @@ def main():
         for kind in KINDS:
             words = ["--kind", kind, "--group", str(asked.group), "--tokens", str(asked.tokens)]
             env = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-            done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, env=env, check=False)
+            done = subprocess.run(
+                [sys.executable, __file__, *words], capture_output=True, text=True, env=env, check=False
+            )
             if done.returncode:
                 raise SystemExit(done.stderr[-3000:])
             found[kind].append(json.loads(done.stdout.splitlines()[-1]))

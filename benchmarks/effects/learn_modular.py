@@ -162,8 +162,12 @@ def main():
     ends = {arm: [one["curve"][str(STEPS)] for one in runs[arm]] for arm in ARMS}
     rows = {}
     for arm in ARMS:
-        rows[arm] = {f"accuracy {s}": over_seeds([one["curve"][str(s)] for one in runs[arm]]) for s in (0, 40, 80, 120, 160)}
-        rows[arm] |= {key: over_seeds([one[key] for one in runs[arm]]) for key in ("share first", "share mid", "share last")}
+        rows[arm] = {
+            f"accuracy {s}": over_seeds([one["curve"][str(s)] for one in runs[arm]]) for s in (0, 40, 80, 120, 160)
+        }
+        rows[arm] |= {
+            key: over_seeds([one[key] for one in runs[arm]]) for key in ("share first", "share mid", "share last")
+        }
         rows[arm] |= {"at the end, by seed": [round(end, 4) for end in ends[arm]]}
         rows[arm] |= {"cpu_seconds": round(sum(one["cpu_seconds"] for one in runs[arm]), 1)}
         if arm != "grpo":

@@ -201,6 +201,15 @@ def test_images_travel_with_their_rows():
     assert size(rows[0]) > size(rows[1])
 
 
+def test_a_batch_that_lost_its_images_is_left_alone():
+    """TRL says ``num_images`` None when it dropped them: image tokens without features go into no buffer."""
+    raw = batch(RAW, 1)
+    raw.data["num_images"] = None
+    replay = SampleReplay()
+    assert replay(raw) is raw
+    assert replay.buffer == []
+
+
 def test_images_that_cannot_lie_side_by_side_are_refused():
     raw = batch([0.5, 0.5], 1)
     other = batch([0.5], 2)

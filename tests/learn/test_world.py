@@ -88,7 +88,7 @@ def test_planning_phrases_are_found_in_its_tokens(tokenizer):
 
 
 def test_the_start_is_between_knowing_nothing_and_everything(start):
-    """A short warm-up already executes: its answers have the form, and some are right; the same seed, the same model."""
+    """A short warm-up already executes: its answers have the form, and some are right; sampling repeats by seed."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model, tokenizer = AutoModelForCausalLM.from_pretrained(start), AutoTokenizer.from_pretrained(start)

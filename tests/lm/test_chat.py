@@ -108,7 +108,9 @@ def test_last_answer_cases(text, answer):
 
 groups = st.recursive(
     st.text(alphabet="ab1+ ", min_size=1, max_size=4),
-    lambda inner: st.lists(inner, min_size=1, max_size=3).map(lambda parts: "".join("{" + part + "}" for part in parts)),
+    lambda inner: st.lists(inner, min_size=1, max_size=3).map(
+        lambda parts: "".join("{" + part + "}" for part in parts)
+    ),
     max_leaves=8,
 )
 

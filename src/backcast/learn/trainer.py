@@ -71,6 +71,11 @@ class GroupTrainer(_Trl):  # type: ignore[misc]
         checked = [_checked(reward) for reward in reward_funcs] if isinstance(reward_funcs, list) else None
         super().__init__(model, checked or _checked(reward_funcs), **kwargs)
         self.shapers, self.rethink, self.advantage = list(shapers), rethink, advantage
+        if self._is_vlm and self._tokenizer.padding_side != "left":
+            raise BadInput(
+                "the processor pads on the right, but TRL lays prompts against the left: token kinds would shift by the "
+                'padding; set processor.tokenizer.padding_side = "left"'
+            )
         self.parts: list[Any] = [*self.shapers, *([rethink] if rethink else [])]
         _check_order(self.shapers)
         for part in self.parts:
