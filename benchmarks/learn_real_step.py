@@ -40,10 +40,14 @@ def one(kind, group, tokens):
         """Right answers are rare in eight tries; distance by length makes the group mixed, so that a step is taken."""
         return [float("42" in text[-1]["content"]) + len(text[-1]["content"]) / 1000 for text in completions]
 
+    def always(completions, **_):
+        """Second looks count as right, so that one is kept and imitated."""
+        return [1.0] * len(completions)
+
     parts = {"trl": {}, "group_trainer": {"advantage": "center"}}.get(kind)
     if parts is None:
         shapers = [SampleReplay(), PlanningCredit(token_metrics=True)]
-        parts = {"advantage": "center", "shapers": shapers, "rethink": ForcedRethink(correct=lambda **k: [1.0] * group)}
+        parts = {"advantage": "center", "shapers": shapers, "rethink": ForcedRethink(correct=always)}
     seen = []
 
     class Timed(GRPOTrainer if kind == "trl" else GroupTrainer):

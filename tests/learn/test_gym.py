@@ -64,4 +64,4 @@ def test_without_the_extra_one_line_says_so():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "BadInput: reasoning-gym is not installed; pip install 'backcast[gym]'" in done.stderr
+    assert "BadInput: reasoning-gym is not installed; pip install 'backcast[reasoning-gym]'" in done.stderr

@@ -57,7 +57,9 @@ def _dataset(name: str, size: int, seed: int) -> Any:
         import reasoning_gym
         from reasoning_gym.factory import DATASETS
     except ImportError:
-        raise BadInput("reasoning-gym is not installed; pip install 'backcast[gym]' to generate questions") from None
+        raise BadInput(
+            "reasoning-gym is not installed; pip install 'backcast[reasoning-gym]' to generate questions"
+        ) from None
     if name not in DATASETS:
         raise BadInput(f"reasoning-gym has no questions called '{name}'{nearest(name, DATASETS)}")
     return reasoning_gym.create_dataset(name, size=size, seed=seed)

@@ -11,7 +11,7 @@ from backcast.core.vitals import must_act
 
 
 def state_file(checkpoint: Path | str, rank: int) -> Path:
-    """Where the state of one process lies in a checkpoint; written last, so its presence says that the rest is whole."""
+    """Where the state of one process lies in a checkpoint; written last, so where it is, the rest is whole."""
     return Path(checkpoint) / f"group_trainer_{rank}.pt"
 
 

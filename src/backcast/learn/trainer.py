@@ -73,7 +73,7 @@ class GroupTrainer(_Trl):  # type: ignore[misc]
         self.shapers, self.rethink, self.advantage = list(shapers), rethink, advantage
         if self._is_vlm and self._tokenizer.padding_side != "left":
             raise BadInput(
-                "the processor pads on the right, but TRL lays prompts against the left: token kinds would shift by the "
+                "the processor pads on the right, but TRL pads prompts on the left, so token kinds would shift by the "
                 'padding; set processor.tokenizer.padding_side = "left"'
             )
         self.parts: list[Any] = [*self.shapers, *([rethink] if rethink else [])]
