@@ -12,7 +12,8 @@ from backcast.core.vitals import Vital
 def flat_groups(grouped: torch.Tensor) -> torch.Tensor:
     """(groups,) whether all scored rewards of a group (groups, G) are equal; NaN stands for "cannot be scored"."""
     low, high = grouped.nan_to_num(nan=torch.inf), grouped.nan_to_num(nan=-torch.inf)
-    return high.amax(1) <= low.amin(1)
+    flat: torch.Tensor = high.amax(1) <= low.amin(1)
+    return flat
 
 
 def scored_advantages(grouped: torch.Tensor, convention: Convention, eps: float) -> torch.Tensor:

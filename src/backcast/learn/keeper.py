@@ -20,7 +20,7 @@ def complete(checkpoint: Path) -> bool:
     return state_file(checkpoint, 0).exists()
 
 
-class Keeper(TrainerCallback):  # type: ignore[misc]
+class Keeper(TrainerCallback):
     """Saves the parts with each checkpoint, drops the gradients of steps that teach nothing, ends with a check."""
 
     def __init__(self, trainer: Any) -> None:

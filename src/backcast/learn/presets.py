@@ -141,7 +141,7 @@ def parts(
     if "alpha" in values:
         found["shapers"].append(PlanningCredit(grams, alpha=values["alpha"]))
     if "share" in values:
-        words = {} if triggers is None else {"triggers": triggers}
+        words: dict[str, Any] = {} if triggers is None else {"triggers": triggers}
         found["rethink"] = ForcedRethink(
             values["share"], values["quota"], values["imitate"], temperature=values["rethink_temperature"], **words
         )

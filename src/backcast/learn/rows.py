@@ -60,7 +60,7 @@ def _own(value: Any) -> Any:
 
 def _split(value: torch.Tensor, span: tuple[torch.Tensor, list[int]] | None) -> Sequence[torch.Tensor]:
     if span is not None and value.shape == span[0].shape:  # one value a token
-        return value[span[0]].split(span[1])
+        return torch.split(value[span[0]], span[1])
     return [row.clone() for row in value] if value.ndim > 2 else value.unbind(0)
 
 

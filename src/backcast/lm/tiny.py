@@ -150,7 +150,7 @@ def _image_processor() -> Any:
     from transformers import ProcessorMixin, Qwen2_5_VLProcessor
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-    class ImagesOnly(Qwen2_5_VLProcessor):  # type: ignore[misc]
+    class ImagesOnly(Qwen2_5_VLProcessor):
         """Qwen2.5-VL's processor without its video part."""
 
         def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
@@ -158,7 +158,8 @@ def _image_processor() -> Any:
             self.image_token_id, self.video_token_id = tokenizer.convert_tokens_to_ids(
                 [self.image_token, self.video_token]
             )
-            ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
+            parent: Any = ProcessorMixin  # untyped upstream
+            parent.__init__(self, image_processor, tokenizer, chat_template=chat_template)
 
     tokenizer = tiny_tokenizer()
     tokenizer.add_special_tokens({"additional_special_tokens": _VISION})
