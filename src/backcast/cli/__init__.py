@@ -21,6 +21,7 @@ VERBS = {
     "run": "run a recipe: NAME or FILE.toml, or --resume DIR",
     "reason": "REER: the reasoning that makes known-good texts likely",
     "compress": "a model in fewer bits, honestly counted: WGM, SplitQuant, round to nearest",
+    "export": "a packed model for other runtimes: plain folder, GGUF, compressed-tensors, ONNX",
     "judge": "score a model on a file: gap with interval",
     "game": "exact best responses, certified equilibria, the gap of an agent",
     "report": "write the report of a run again, or open it",

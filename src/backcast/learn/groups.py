@@ -20,7 +20,8 @@ def scored_advantages(grouped: torch.Tensor, convention: Convention, eps: float)
     """``core.credit.group_advantages`` of (groups, G) among the scored attempts; those that are NaN get 0."""
     scored = ~torch.isnan(grouped)
     if bool(scored.all()):
-        return group_advantages(grouped, convention, eps)
+        whole: torch.Tensor = group_advantages(grouped, convention, eps)
+        return whole
     found = torch.zeros_like(grouped)
     for group, (rewards, known) in enumerate(zip(grouped, scored, strict=True)):
         if int(known.sum()) > 1:

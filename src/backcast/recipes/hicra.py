@@ -8,6 +8,8 @@ from backcast.core.run import Plan, Run
 from backcast.learn.stages import Training
 from backcast.recipes.rl import begin, plan_lines, train_stage
 
+FILES, MODELS = ("problems", "grams"), ("model",)
+
 
 @dataclass(frozen=True)
 class Settings:
