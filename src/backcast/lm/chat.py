@@ -106,14 +106,18 @@ def last_answer(text: str) -> str | None:
     return sentence.strip(" *_`\"'“”‘’$") or None
 
 
+_BOX = re.compile(r"\\boxed\s*\{")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace is text, a bare one opens or closes a group
+
+
 def _last_boxed(text: str) -> str | None:
-    start = text.rfind(r"\boxed{")
-    if start < 0:
+    """What stands in the last box, whatever groups lie in it; None if it never closes. Of nested boxes, the inner."""
+    boxes = list(_BOX.finditer(text))
+    if not boxes:
         return None
-    begin = start + len(r"\boxed{")
-    depth = 1
-    for at in range(begin, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[at], 0)
+    begin, depth = boxes[-1].end(), 1
+    for found in _BRACE.finditer(text, begin):
+        depth += {"{": 1, "}": -1}.get(found.group(), 0)
         if depth == 0:
-            return text[begin:at].strip() or None
+            return text[begin : found.start()].strip() or None
     return None
