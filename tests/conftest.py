@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long a draw takes says something of the machine's load, nothing of the property.
+settings.register_profile("backcast", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("backcast")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -69,7 +69,7 @@ def test_the_run_folder_is_what_the_design_promises(story):
 def test_the_gap_table_has_a_baseline_an_interval_and_n_in_every_judged_row(story):
     said, _ = story
     rows = [gap for gap in said["gaps"] if gap["stage"] == "judge"]
-    assert len(rows) == 3
+    assert len(rows) == 4
     for gap in rows:
         assert gap["n"] == 4
         assert gap["baseline"] is not None
@@ -97,6 +97,33 @@ def test_resume_skips_everything_that_is_done(story, tmp_path):
     assert all(stage["skipped"] for stage in again["stages"])
     assert again["gaps"] == said["gaps"]
     assert not (tmp_path / "calls.sqlite").exists()
+
+
+def test_relative_paths_are_stored_as_absolute_ones(pairs, tiny_llama, tmp_path):
+    """A run begun in one folder goes on from another: the recipe it keeps names its files in full."""
+    place = tmp_path / "begun-here"
+    place.mkdir()
+    (place / "mine.jsonl").write_bytes(pairs.read_bytes())
+    words = [*command(Path("mine.jsonl"), tiny_llama, tmp_path / "run"), "--dry-run"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=place)
+    assert done.returncode == 0, done.stderr
+    resolved = json.loads(done.stdout)["resolved"]
+    assert resolved["pairs"] == resolved["held_out"] == str(place / "mine.jsonl")
+    assert resolved["model"] == str(tiny_llama)
+
+
+def test_the_scorer_of_the_search_gives_a_second_opinion_on_the_held_out_texts(pairs, tiny_llama, tmp_path):
+    """Where the run has another model at hand, the held-out comparison has a row by it, without being asked to."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    other = tmp_path / "other"
+    model = AutoModelForCausalLM.from_pretrained(tiny_llama)
+    model.get_output_embeddings().weight.data.mul_(1.5)
+    model.save_pretrained(other)
+    AutoTokenizer.from_pretrained(tiny_llama).save_pretrained(other)
+    words = command(pairs, tiny_llama, tmp_path / "run", "--scorer", str(other), "--limit", "2")
+    notes = [gap["note"] for gap in finish(words, tmp_path / "cache")["gaps"] if gap["stage"] == "judge"]
+    assert [note for note in notes if note == f"scored by {other}"]
 
 
 @pytest.mark.parametrize("stage", ["1-search", "3-learn", "4-judge"])

@@ -45,7 +45,7 @@ def same(a: dict, b: dict) -> bool:
 def learnt(tiny_llama, tmp_path_factory):
     """A full training, its result, and the card it was given."""
     out = tmp_path_factory.mktemp("learnt") / "model"
-    card = Card("Tiny thinker", base="tiny-llama", licence="apache-2.0", data="Seven sentences, CC0.")
+    card = Card("Tiny thinker", base_model="tiny-llama", licence="apache-2.0", data=["Seven sentences, CC0."])
     settings = preset(
         "small", method="full", learning_rate=5e-3, batch=4, epochs=40.0, samples=3, sample_tokens=96, eval_steps=10
     )
@@ -167,7 +167,7 @@ def test_the_card_says_what_it_was_made_from(learnt):
     assert card.data.license == "apache-2.0"
     for said in ("# Tiny thinker", "Base model: tiny-llama", "Seven sentences, CC0.", "| `learning_rate` | 0.005 |"):
         assert said in card.text
-    assert f"{result.gaps[0].value:.4f}" in card.text
+    assert f"| {result.gaps[0].value:.3f} |" in card.text
 
 
 def test_a_finished_training_is_not_repeated_and_not_overwritten(learnt, tiny_llama):
@@ -235,7 +235,7 @@ def test_an_adapter_is_merged_and_kept_when_asked(tiny_llama, tmp_path):
     from transformers import AutoModelForCausalLM
 
     settings = preset("small", learning_rate=1e-2, epochs=4.0, samples=0, keep_adapter=True, lora_layers=1)
-    train(ROWS, tiny_llama, tmp_path / "out", settings, card=Card("merged", base="tiny"))
+    train(ROWS, tiny_llama, tmp_path / "out", settings, card=Card("merged", base_model="tiny"))
     adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_llama), tmp_path / "out" / "adapter")
     ids = torch.arange(3, 40)[None]
     with torch.inference_mode():

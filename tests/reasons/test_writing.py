@@ -118,9 +118,10 @@ def test_a_comparison_is_paired_item_by_item():
     """Two models on the same items give a paired difference: a constant advantage has an interval of no width."""
     mine, base = own_thinking(PAIRS, thinker("z</")), own_thinking(PAIRS, thinker("zzzz</"))
     result = writing_result(mine, base, "self")
-    own, empty, plain = result.gaps
+    own, empty, plain, brought = result.gaps
     assert (own.value - own.baseline, own.low, own.high, own.n, own.paired) == (-3.0, -3.0, -3.0, 2, True)
     assert (empty.value, plain.value) == (empty.baseline, plain.baseline)
+    assert brought.value - brought.baseline == 3.0, "what thinking brings grows by what its likelihood falls"
     assert [entry["nll"] - entry["base_nll"] for entry in result.outputs["items"]] == [-3.0, -3.0]
     alone = writing_result(mine, None, "self").gaps[0]
     assert (alone.baseline, alone.paired, alone.value) == (None, False, own.value)

@@ -7,6 +7,7 @@ import pytest
 
 from backcast.core.run import Gap, Run, Stage, StageResult, View, read_stages
 from backcast.core.trace import TraceLog
+from backcast.core.vitals import Vital
 from backcast.report.collect import attempts, commands, folder_bytes, gap_rows, headline, sources, stage_rows
 from tests.report.sample import Settings, build, make_traces
 
@@ -35,6 +36,18 @@ def test_the_headline_is_the_last_stage_that_measured_both_sides(tmp_path):
     first, last = Gap("search", "a", 2.0, 1.0), Gap("judge", "b", None, 1.0)
     assert headline(stages(tmp_path, first, last))["metric"] == "a"
     assert headline(stages(tmp_path, last)) is None
+
+
+def test_the_headline_carries_the_vital_signs_that_are_outside_their_range(tmp_path):
+    """A gain is not read without them; healthy ones and those without opportunity stay in their table."""
+    signs = [
+        Vital("thinking_gain", -0.25, 0.0, None, "below 0, thinking costs more than it brings"),
+        Vital("closed", 0.9, 0.7, None),
+        Vital("repetition", None, None, 0.3),
+    ]
+    stage = Stage("judge", tmp_path, False, 1.0, StageResult(gaps=[Gap("judge", "m", 2.0, 1.5)], vitals=signs))
+    (said,) = headline([stage])["warnings"]
+    assert said == "thinking gain is −0.250, healthy at least 0: below 0, thinking costs more than it brings."
 
 
 def test_a_paired_interval_is_drawn_around_the_value(tmp_path):

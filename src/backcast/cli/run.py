@@ -51,8 +51,9 @@ class Options:
 def main(job: Options) -> dict[str, Any]:
     """Runs the job, or describes it with ``--dry-run``."""
     if job.dry_run:
-        plan = recipes.plan(job.recipe, job.settings)
-        resolved = {"recipe": job.recipe, **params.to_dict(job.settings)}
+        settings = recipes.anchored(job.recipe, job.settings)
+        plan = recipes.plan(job.recipe, settings)
+        resolved = {"recipe": job.recipe, **params.to_dict(settings)}
         return {"out": str(job.out), "resolved": resolved, "plan": [asdict(line) for line in plan]}
     return recipes.execute(job.recipe, job.settings, job.out, job.command, tables.announce_plan)
 

@@ -7,7 +7,7 @@ import json
 import os
 import struct
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
@@ -87,8 +87,17 @@ def as_float32(raw: NDArray[np.uint8], entry: Entry) -> NDArray[np.float32]:
     return raw.view(kind).astype(np.float32, copy=False).reshape(entry.shape)
 
 
-Part = tuple[str, str, tuple[int, ...], NDArray[Any] | Entry]
-"""Name, dtype, shape, and where the bytes are: in memory, or in another file."""
+@dataclass(frozen=True)
+class Later:
+    """A tensor that is made only when its turn to be written comes."""
+
+    size: int
+    """In bytes."""
+    make: Callable[[], NDArray[Any]]
+
+
+Part = tuple[str, str, tuple[int, ...], NDArray[Any] | Entry | Later]
+"""Name, dtype, shape, and where the bytes are: in memory, in another file, or still to be made."""
 
 
 def part(name: str, values: NDArray[Any]) -> Part:
@@ -106,7 +115,7 @@ def write(path: Path, parts: Sequence[Part], about: dict[str, str]) -> None:
     header: dict[str, Any] = {"__metadata__": about}
     offset = 0
     for name, dtype, shape, source in parts:
-        size = source.size if isinstance(source, Entry) else source.nbytes
+        size = source.nbytes if isinstance(source, np.ndarray) else source.size
         header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, offset + size]}
         offset += size
     text = json.dumps(header, separators=(",", ":")).encode()
@@ -129,7 +138,12 @@ def write(path: Path, parts: Sequence[Part], about: dict[str, str]) -> None:
         raise
 
 
-def _bytes(source: NDArray[Any] | Entry) -> Iterator[bytes | memoryview]:
+def _bytes(source: NDArray[Any] | Entry | Later) -> Iterator[bytes | memoryview]:
+    if isinstance(source, Later):
+        values = source.make()
+        if values.nbytes != source.size:
+            raise AssertionError(f"a tensor of {values.nbytes} bytes was announced with {source.size}")
+        source = values
     if not isinstance(source, Entry):
         yield np.ascontiguousarray(source).tobytes()
         return

@@ -153,6 +153,11 @@ class Run:
             return run
         return cls(folder, recipe, command)
 
+    @property
+    def fresh(self) -> bool:
+        """True until a stage has been begun in this folder, by this attempt or an earlier one."""
+        return not any(self.folder.glob("*-*/begun.json"))
+
     def stage(
         self,
         name: str,

@@ -153,7 +153,23 @@ def writing_result(mine: OwnThinking, base: OwnThinking | None, scorer: str, see
                 note=f"scored by {scorer}",
             )
         )
-    gain = float((mine.plain - mine.nll).mean())
+    gains = mine.plain - mine.nll
+    theirs = None if base is None else base.plain - base.nll
+    found = stats.bootstrap(gains, seed) if theirs is None else stats.paired(gains, theirs, seed)
+    gaps.append(
+        Gap(
+            "judge",
+            "what own thinking brings over none, nats/token",
+            None if theirs is None else float(theirs.mean()),
+            float(gains.mean()),
+            found.low,
+            found.high,
+            found.n,
+            paired=theirs is not None,
+            note="above 0, thinking makes the text likelier",
+        )
+    )
+    gain = float(gains.mean())
     vitals = [
         Vital(
             "thinking_gain", gain, 0.0, None,

@@ -1,12 +1,13 @@
 """The papers as recipes: a plain function each, with the TOML of its settings.
 
 A recipe's file holds a frozen dataclass ``Settings``, ``plan(settings)``, which says what each stage is expected to
-take, and ``run(run, settings)``, which does the stages. Beside it lies the TOML of its defaults.
+take, ``run(run, settings)``, which does the stages, ``FILES`` and ``MODELS``, which name the settings that may be
+paths, and, where servers can be asked, ``reach(settings)``, which tries them. Beside it lies the TOML of its defaults.
 """
 
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ METHODS = (
     Method(10, "HLGP", "2502.08340", "routing", None),
 )
 
-RECIPES = ("games", "hicra", "reer", "rethinker", "splitquant", "story", "wgm")
+RECIPES = ("curate", "games", "hicra", "reer", "rethinker", "splitquant", "story", "wgm")
 """Every recipe; ``recipes/<name>.py`` and ``recipes/<name>.toml``."""
 
 
@@ -64,6 +65,24 @@ def settings(name: str, **given: Any) -> Any:
         raise BadInput(str(error)) from None
 
 
+def anchored(name: str, settings: Any) -> Any:
+    """The settings with files and model folders as absolute paths, so that a stored recipe holds in any folder.
+
+    An alias, a server, a hub id and the recipe's own default (a word such as "bundled") stay as they are.
+    """
+    from backcast.lm.models import ALIASES
+
+    home = module(name)
+    words = {*ALIASES, *(str(known.default) for known in fields(home.Settings))}
+    found = {}
+    for field in (*home.FILES, *home.MODELS):
+        value = getattr(settings, field)
+        path = Path(value or "").expanduser()
+        if value and value not in words and (path.is_file() or (field in home.MODELS and path.is_dir())):
+            found[field] = str(path.absolute())
+    return replace(settings, **found)
+
+
 def plan(name: str, settings: Any) -> list[Plan]:
     """What the stages of a recipe are expected to take."""
     lines: list[Plan] = module(name).plan(settings)
@@ -79,14 +98,17 @@ def execute(
 ) -> dict[str, Any]:
     """Runs a recipe in the folder ``out`` (or goes on with it there) and writes its report.
 
-    ``announce`` gets the plan once the inputs and the folder have been found usable. Returns the run's summary, with
-    what the recipe itself has to say. Bad input that comes out only at work leaves no new folder behind.
+    ``announce`` gets the plan once the inputs, the servers and the folder have been found usable. Returns the run's
+    summary, with what the recipe itself has to say. Bad input that comes out only at work leaves no new folder behind.
     """
     from backcast.report import write_report
 
+    settings = anchored(name, settings)
     work, lines = module(name).run, plan(name, settings)
     run = Run.open(out, name, settings, command)
     try:
+        if run.fresh and hasattr(module(name), "reach"):
+            module(name).reach(settings)
         announce(lines)
         said: dict[str, Any] = work(run, settings)
     except BadInput as error:

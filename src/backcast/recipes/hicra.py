@@ -8,13 +8,16 @@ from backcast.core.run import Plan, Run
 from backcast.learn.stages import Training
 from backcast.recipes.rl import begin, plan_lines, train_stage
 
+FILES, MODELS = ("problems", "grams"), ("model",)
+
 
 @dataclass(frozen=True)
 class Settings:
     """HICRA: more credit for planning tokens."""
 
     problems: str = "world"
-    """JSON Lines of {id?, prompt, answer, kind: numeric|choice|exact}; "world": the small world that ships with us."""
+    """JSON Lines of {id?, prompt, answer, kind: numeric|choice|exact}; "world": the small world that ships with us;
+    "reasoning-gym:NAME[:SIZE]": generated questions, if that extra is installed."""
     model: str = "world"
     """Alias, folder, .gguf or hub id; "world": a tiny model, warmed up on the small world in about a minute."""
     alpha: float = 0.2

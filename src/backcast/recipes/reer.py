@@ -10,6 +10,7 @@ from backcast.core.run import Plan, Run, Stage, StageResult
 from backcast.core.trace import TraceLog
 from backcast.lm.base import LM
 from backcast.lm.cache import CachedLM, CallCache
+from backcast.lm.models import is_endpoint
 from backcast.reasons.pairs import Pair, read_pairs, read_texts
 from backcast.reasons.reer import visits
 from backcast.reasons.settings import SMALL, Search
@@ -17,6 +18,9 @@ from backcast.recipes.estimate import CHARACTERS_PER_TOKEN, Work, check, memory
 
 BUNDLED = "bundled"
 """Instead of a file: the writing pairs that ship with the package."""
+
+
+FILES, MODELS = ("pairs",), ("model", "scorer", "judge")
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,21 @@ def run(run: Run, settings: Settings) -> dict[str, Any]:
     return {**figures, **paths}
 
 
+def reach(settings: Settings) -> None:
+    """Asks every server named whether it is there and, if it is to score, whether it can. Raises BadInput if not."""
+    from backcast.lm.base import Prompt, Scoring
+    from backcast.lm.endpoint import EndpointLM
+
+    scoring = {settings.scorer or settings.model, settings.judge}
+    for name in filter(is_endpoint, {settings.model, *filter(None, scoring)}):
+        server = EndpointLM(name)
+        try:
+            if name in scoring:
+                server.logprobs([Scoring(Prompt((("user", "Say hello."),)), ("Hello.",), (0,))])
+        finally:
+            server.close()
+
+
 def search(run: Run, settings: Settings) -> int:
     """The stage ``search``; returns how many calls really went to a model (0 when it had been done before)."""
     path = pairs_file(settings.pairs, "search")
@@ -118,7 +137,7 @@ def pairs_file(named: str, split: Literal["search", "heldout"]) -> Path:
 
 def model_mark(model: str) -> list[str]:
     """What a stage's fingerprint knows of a model without loading it: its name, and the content of its files."""
-    from backcast.lm.models import content_hash, is_endpoint, resolve, weight_files
+    from backcast.lm.models import content_hash, resolve, weight_files
 
     if is_endpoint(model):
         return [model]

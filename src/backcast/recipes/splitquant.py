@@ -10,6 +10,8 @@ from backcast.compress.stream import Settings as Method
 from backcast.core.run import Plan, Run
 from backcast.recipes.packing import Options, plan_packing, run_packing
 
+FILES, MODELS = ("text",), ("model",)
+
 
 @dataclass(frozen=True)
 class Settings:

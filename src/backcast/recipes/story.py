@@ -19,6 +19,8 @@ from backcast.reasons.writing import Judging
 from backcast.recipes import reer
 from backcast.recipes.estimate import Work, memory
 
+FILES, MODELS = ("pairs", "held_out"), ("model", "scorer", "judge")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -33,7 +35,8 @@ class Settings:
     scorer: str | None = None
     """Scores the texts during the search (default: the model itself)."""
     judge: str | None = None
-    """Another model: it scores first and found thinking, and the held-out texts of both models."""
+    """Another model, which scores first and found thinking, and the held-out texts of both models (default: the
+    scorer, if that is another model)."""
     limit: int | None = None
     """Only the first so many pairs."""
     held_out_limit: int | None = None
@@ -59,7 +62,8 @@ class Settings:
 def demo(model: str, quick: bool) -> Settings:
     """The sizes of ``backcast demo``: under ten minutes on two idle cores, under two with ``quick``."""
     if not quick:
-        sft = replace(SMALL_SFT, samples=2, sample_tokens=256)
+        # Under twenty steps the answers seldom open their thinking (docs/log.md).
+        sft = replace(SMALL_SFT, epochs=3, samples=2, sample_tokens=256)
         judging = Judging(thinking_tokens=224)
         return Settings(model=model, limit=8, held_out_limit=6, validation=1, sft=sft, judging=judging)
     return Settings(
@@ -76,8 +80,7 @@ def demo(model: str, quick: bool) -> Settings:
 def plan(settings: Settings) -> list[Plan]:
     """What the four stages are expected to take."""
     held_out = read_pairs(reer.pairs_file(settings.held_out, "heldout"))[: settings.held_out_limit]
-    names = ("pairs", "model", "scorer", "judge", "limit", "search", "cache")
-    lines = reer.plan(reer.Settings(**{name: getattr(settings, name) for name in names}))
+    lines = reer.plan(_search(settings))
     rows = len(read_pairs(reer.pairs_file(settings.pairs, "search"))[: settings.limit]) - settings.validation
     tokens = rows * 650 * settings.sft.epochs
     trained = Work(trained=tokens, sampled=settings.sft.samples * settings.sft.sample_tokens)
@@ -100,11 +103,20 @@ def plan(settings: Settings) -> list[Plan]:
     ]
 
 
+def _search(settings: Settings) -> reer.Settings:
+    names = ("pairs", "model", "scorer", "judge", "limit", "search", "cache")
+    return reer.Settings(**{name: getattr(settings, name) for name in names})
+
+
+def reach(settings: Settings) -> None:
+    """Tries the servers, as ``reer.reach``."""
+    reer.reach(_search(settings))
+
+
 def run(run: Run, settings: Settings) -> dict[str, Any]:
     """The stages ``search``, ``export``, ``learn`` and ``judge``; returns where the model and the data are."""
     held_out = read_pairs(reer.pairs_file(settings.held_out, "heldout"))[: settings.held_out_limit]
-    names = ("pairs", "model", "scorer", "judge", "limit", "search", "cache")
-    reer.search(run, reer.Settings(**{name: getattr(settings, name) for name in names}))
+    reer.search(run, _search(settings))
     dataset = reer.export(run).folder / "dataset"
     learn(run, dataset, settings)
     judge(run, held_out, settings)
@@ -124,7 +136,8 @@ def learn(run: Run, dataset: Path, settings: Settings) -> Stage:
             raise BadInput(
                 f"{len(rows)} items were kept by the search, of which --validation takes {settings.validation}"
             )
-        card = Card("A warm start on found reasoning", settings.model, data=f"{kept} traces of {settings.pairs} (REER)")
+        data = f"{kept} traces of {Path(settings.pairs).name} (REER)"
+        card = Card("A warm start on found reasoning", settings.model, data=[data])
         result = train(rows[:kept], settings.model, folder / "model", settings.sft, rows[kept:], card)
         _put(folder / "model", run.folder / "model")
         return replace(result, outputs={**result.outputs, "model": str(run.folder / "model")})
@@ -136,7 +149,8 @@ def learn(run: Run, dataset: Path, settings: Settings) -> Stage:
 
 def judge(run: Run, held_out: Sequence[Pair], settings: Settings) -> Stage:
     """The stage ``judge``: the held-out texts under each model's own thinking, beside the untouched model."""
-    names = [settings.model, *([settings.judge] if settings.judge else [])]
+    other = _second_opinion(settings)
+    names = [settings.model, *([other] if other else [])]
     inputs = [reer.pairs_file(settings.held_out, "heldout"), run.folder / "model"]
     mark = {"judging": settings.judging.__dict__, "limit": settings.held_out_limit}
     marks = [reer.model_mark(name) for name in names]
@@ -153,12 +167,18 @@ def _judge(model: Path, held_out: Sequence[Pair], settings: Settings) -> StageRe
     tuned, base = reer.load(str(model), settings.cache), reer.load(settings.model, settings.cache)
     mine, untouched = (own_thinking(held_out, lm, settings.judging) for lm in (tuned, base))
     result = writing_result(mine, untouched, "each model itself", settings.judging.seed)
-    if settings.judge is None:
+    name = _second_opinion(settings)
+    if name is None:
         return result
-    other = reer.load(settings.judge, settings.cache)
+    other = reer.load(name, settings.cache)
     mine, untouched = (own_thinking(held_out, lm, settings.judging, other) for lm in (tuned, base))
-    second = writing_result(mine, untouched, settings.judge, settings.judging.seed)
+    second = writing_result(mine, untouched, name, settings.judging.seed)
     return replace(result, gaps=[*result.gaps, second.gaps[0]])
+
+
+def _second_opinion(settings: Settings) -> str | None:
+    """Another model than the one that was trained, if the run has one at hand."""
+    return settings.judge or (settings.scorer if settings.scorer != settings.model else None)
 
 
 def _put(made: Path, place: Path) -> None:

@@ -1,5 +1,6 @@
-"""The card (README.md) of a Hugging Face folder that a run made: what it is, what it came from, how to repeat it."""
+"""The card (README.md) of a Hugging Face folder that we made: what it is, what it came from, what it gained."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -7,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backcast.core.errors import BadInput
-from backcast.core.params import dict_to_toml
-from backcast.core.run import Gap, read_recipe, read_stages
+from backcast.core.run import Gap
 from backcast.report.collect import difference
 from backcast.report.words import interval, number, places, signed
 
@@ -19,15 +19,19 @@ class Card:
 
     title: str
     base_model: str | None = None
-    """Hub id, or the name of the model that was trained on."""
+    """Hub id, alias, or the name of the folder that was started from."""
     licence: str | None = None
-    """As the hub writes it: ``apache-2.0``, ``mit``, ..."""
+    """As the hub writes it (``apache-2.0``, ``mit``, ...) or in words."""
     data: Sequence[str] = ()
     """One line per source, with its licence."""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """The resolved recipe; the card shows it as the file that repeats the run."""
     gaps: Sequence[Gap] = ()
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    """Further results, by name."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What it was made with, by name."""
     lineage: Sequence[str] = ()
+    """Lines that say what was made from what, and how to load it."""
+    tags: Sequence[str] = ()
     language: str = "en"
 
 
@@ -37,24 +41,21 @@ def card(about: Card) -> str:
     Raises BadInput when huggingface_hub, which writes that block, is not installed.
     """
     rows = [_row(gap) for gap in about.gaps]
-    recipe = dict_to_toml(about.settings) if about.settings else ""
-    return str(_template().render(about=about, rows=rows, recipe=recipe, metadata=_metadata(about)))
+    return str(_template().render(about=about, rows=rows, metadata=_metadata(about)))
 
 
-def from_run(folder: Path, title: str, base_model: str | None = None, licence: str | None = None) -> Card:
-    """A card's settings, gaps and lineage from a run folder; raises BadInput when it is no run.
+def licence_of(folder: Path) -> str | None:
+    """What a model folder says of its licence (``backcast.json`` of a converted model, or the head of its card)."""
+    converted = folder / "backcast.json"
+    if converted.exists():
+        return json.loads(converted.read_text()).get("licence") or None
+    readme = folder / "README.md"
+    if not readme.exists():
+        return None
+    from huggingface_hub import ModelCard
 
-    Finished stages only: a stage that writes its own card shows the gaps of the stages before it.
-    """
-    stages = read_stages(folder)
-    return Card(
-        title=title,
-        base_model=base_model,
-        licence=licence,
-        settings=read_recipe(folder),
-        gaps=[gap for stage in stages for gap in stage.result.gaps],
-        lineage=[line for stage in stages for line in stage.result.lineage],
-    )
+    found = ModelCard.load(readme, ignore_metadata_errors=True).data.license
+    return str(found) if found else None
 
 
 def _metadata(about: Card) -> str:
@@ -62,13 +63,19 @@ def _metadata(about: Card) -> str:
         from huggingface_hub import ModelCardData
     except ImportError:
         raise BadInput("a model card needs huggingface_hub; run: pip install 'backcast[lm]'") from None
+    licence = about.licence or ""
+    # The hub knows short names; a licence in words is called "other" there, with its name beside it.
+    known = licence.lower() if licence and " " not in licence else "other" if licence else None
     # Keys without a value are left out of the block.
     data = ModelCardData(
         language=about.language,
         library_name="transformers",
-        tags=["backcast"],
+        pipeline_tag="text-generation",
+        tags=["backcast", *about.tags],
         base_model=about.base_model,
-        license=about.licence,
+        license=known,
+        license_name=licence if known == "other" else None,
+        ignore_metadata_errors=True,
     )
     return str(data.to_yaml()).strip()
 

@@ -65,12 +65,23 @@ def _gap_row(gap: Gap, domain: Range) -> Row:
 
 
 def headline(stages: Sequence[Stage]) -> Row | None:
-    """The result in one sentence and its figures: the last stage's first gap that has a baseline and a value."""
+    """The result in one sentence and its figures: the last stage's first gap that has a baseline and a value.
+
+    ``warnings`` are the vital signs of that stage that lie outside their range: a gain is not read without them.
+    """
     for stage in reversed(stages):
         for gap in stage.result.gaps:
             if difference(gap) is not None:
-                return {**_gap_row(gap, _domain([gap])), "sentence": _sentence(gap)}
+                warnings = [_warning(vital) for vital in stage.result.vitals if vital.ok is False]
+                return {**_gap_row(gap, _domain([gap])), "sentence": _sentence(gap), "warnings": warnings}
     return None
+
+
+def _warning(vital: Vital) -> str:
+    meaning = f": {vital.meaning}" if vital.meaning else ""
+    return (
+        f"{vital.name.replace('_', ' ')} is {number(vital.value)}, healthy {healthy(vital.low, vital.high)}{meaning}."
+    )
 
 
 def _sentence(gap: Gap) -> str:

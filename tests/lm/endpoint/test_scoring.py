@@ -122,7 +122,7 @@ def test_a_server_that_cannot_render_asks_for_a_tokenizer(fake, kind):
 
 
 @pytest.mark.parametrize("kind", ["vllm", "sglang"])
-@pytest.mark.parametrize("wrong", [{"shift": 1}, {"skew": 0.01}], ids=["shifted by one", "a little off"])
+@pytest.mark.parametrize("wrong", [{"shift": 1}, {"skew": 0.1}], ids=["shifted by one", "a little off"])
 def test_two_routes_that_disagree_stop_everything(fake, kind, wrong):
     """Scores that are not those of sampling are refused with both numbers before anything is scored."""
     lm = fake(kind=kind, **wrong).lm()
@@ -133,11 +133,13 @@ def test_two_routes_that_disagree_stop_everything(fake, kind, wrong):
             lm.logprobs([Scoring(PROMPT, ("x",), (0,))])
 
 
-def test_the_tolerance_can_be_raised(fake):
-    """A difference of a hundredth passes where the address allows it; one of half a thousandth passes anyway."""
+def test_the_tolerance_can_be_changed(fake):
+    """Rounding of half precision passes anyway; a tenth only where the address allows it; it can also be narrowed."""
     item = Scoring(PROMPT, (" one",), (0,))
-    assert fake(skew=0.01).lm("#toy?tolerance=0.05").logprobs([item])
-    assert fake(skew=0.0005).lm().logprobs([item])
+    assert fake(skew=0.03).lm().logprobs([item])
+    assert fake(skew=0.1).lm("#toy?tolerance=0.2").logprobs([item])
+    with pytest.raises(WorkFailed, match=r"more than 0\.001 is no rounding"):
+        fake(skew=0.03).lm("#toy?tolerance=0.001").logprobs([item])
 
 
 def test_the_check_is_made_once(fake):

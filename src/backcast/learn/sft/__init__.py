@@ -4,13 +4,13 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from backcast.learn.sft.card import Card as Card
+    from backcast.learn.sft.fit import Card as Card
     from backcast.learn.sft.fit import train as train
     from backcast.learn.sft.rows import read_rows as read_rows
     from backcast.learn.sft.settings import SFTSettings as SFTSettings
     from backcast.learn.sft.settings import preset as preset
 
-_HOME = {"Card": "card", "SFTSettings": "settings", "preset": "settings", "read_rows": "rows", "train": "fit"}
+_HOME = {"Card": "fit", "SFTSettings": "settings", "preset": "settings", "read_rows": "rows", "train": "fit"}
 __all__ = ["Card", "SFTSettings", "preset", "read_rows", "train"]
 
 

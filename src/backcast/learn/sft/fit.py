@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ from backcast.core.run import Curve, Gap, StageResult
 from backcast.core.text import repetition
 from backcast.core.vitals import Vital, must_act
 from backcast.learn.sft import rows as chat_rows
-from backcast.learn.sft.card import Card, write_card
 from backcast.learn.sft.settings import SFTSettings
 from backcast.lm.base import Message, Prompt, Sampling
 from backcast.lm.chat import THINK_CLOSE, THINK_OPEN
 from backcast.lm.models import content_hash, load, resolve, weight_files
+from backcast.report.card import Card as Card
+from backcast.report.card import card as render_card
+from backcast.report.card import licence_of
 
 Rows = Sequence[Mapping[str, Any]] | Path | str
 RECORD = "training.json"
@@ -55,7 +57,7 @@ def train(
         chat_rows.read_rows(held_out),
         resolve(str(model)),
         settings,
-        card or Card(out.name, base=str(model) if not Path(model).exists() else ""),
+        card or Card(out.name, base_model=str(model) if not Path(model).exists() else None),
     )
     if not job.train:
         raise BadInput("no rows to train on; give at least one conversation")
@@ -125,7 +127,7 @@ def _fit(job: _Job, work: Path) -> dict[str, Any]:
             "held_out": [[e["step"], e[trl.HELD_OUT]] for e in trainer.state.log_history if trl.HELD_OUT in e],
         }
         shutil.rmtree(work / "model", ignore_errors=True)
-        trl.save(trainer, job.base, work / "model", job.settings, job.card.base)
+        trl.save(trainer, job.base, work / "model", job.settings, job.card.base_model or job.base.name)
         _tokenizer(job.base).save_pretrained(work / "model")
     write_json(work / "fitted.json", fitted)
     return fitted
@@ -181,7 +183,7 @@ def _result(job: _Job, fitted: dict[str, Any], answers: Sequence[str], out: str)
         "held_out_after": after,
     }
     vitals = _vitals(fitted, answers, len(job.train))
-    lineage = [f"{job.card.base or job.base.name} + {len(job.train)} conversations -> {job.card.title}"]
+    lineage = [f"{job.card.base_model or job.base.name} + {len(job.train)} conversations -> {job.card.title}"]
     curve = Curve("supervised training", "step", "NLL, nats per token", series)
     return StageResult(gaps=gaps, vitals=vitals, curves=[curve], lineage=lineage, outputs=outputs)
 
@@ -220,14 +222,29 @@ def _vitals(fitted: dict[str, Any], answers: Sequence[str], rows: int) -> list[V
 
 
 def _write_about(folder: Path, job: _Job, mark: str, result: StageResult) -> None:
-    facts = {
-        "rows": len(job.train),
-        **{f"{gap.metric}: base model": f"{gap.baseline:.4f}" for gap in result.gaps},
-        **{f"{gap.metric}: this model": f"{gap.value:.4f} (n = {gap.n})" for gap in result.gaps},
-        **{vital.name: "not measured" if vital.value is None else f"{vital.value:.3f}" for vital in result.vitals},
-    }
-    write_card(folder, job.base, job.card, job.settings, facts)
-    write_json(folder / RECORD, {"mark": mark, "settings": params.to_dict(job.settings), "result": result.to_dict()})
+    settings = params.to_dict(job.settings)
+    about = replace(
+        job.card,
+        base_model=job.card.base_model or job.base.name,
+        licence=job.card.licence or licence_of(job.base),
+        gaps=result.gaps,
+        figures={
+            "rows": len(job.train),
+            **{v.name: "not measured" if v.value is None else f"{v.value:.3f}" for v in result.vitals},
+        },
+        settings=settings,
+        lineage=[*job.card.lineage, *result.lineage, *_SAID],
+        tags=("sft", "trl"),
+    )
+    (folder / "README.md").write_text(render_card(about), encoding="utf-8")
+    write_json(folder / RECORD, {"mark": mark, "settings": settings, "result": result.to_dict()})
+
+
+_SAID = (
+    "trained with TRL's SFTTrainer on the last assistant turn only: `<think>` ... `</think>`, a blank line, the answer",
+    "NLL is the mean negative log-probability in nats per token of that turn, averaged over rows",
+    "to load: `AutoModelForCausalLM.from_pretrained(folder)`",
+)
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -79,8 +79,8 @@ def self_check(scorer: Scorer, client: Client) -> tuple[float, float]:
     if not gaps[worst] <= client.address.options.tolerance:
         raise WorkFailed(
             f"{client.address.base}: self-check of scoring by {scorer.shape}: '{pieces[worst]}' in a known text has "
-            f"log-probability {first[worst]:.4f} as sampled and {second[worst]:.4f} as part of a prompt; half "
-            "precision explains a few hundredths (then add '?tolerance=0.05' after the model's name), more is a fault"
+            f"log-probability {first[worst]:.4f} as sampled and {second[worst]:.4f} as part of a prompt; more than "
+            f"{client.address.options.tolerance:g} is no rounding ('?tolerance=' after the model's name accepts more)"
         )
     return float(np.mean(first)), float(np.mean(second))
 
