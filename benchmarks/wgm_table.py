@@ -213,9 +213,10 @@ def run(bench: Bench, options: argparse.Namespace, about: dict[str, Any], first:
     done = {row["setting"] for row in seen if all(row[key] == value for key, value in about.items())}
     if "original" not in done:
         write(options.out, {**about, **first, "kl": 0.0, "agreement": 1.0, "true_bits": 32.0})
-    for name, how in wanted.items():
-        if name in done or (options.only and name not in options.only):
+    for name in options.only or wanted:
+        if name in done or name not in wanted:
             continue
+        how = wanted[name]
         try:
             found = quantise(bench, how)
         except ImportError as error:

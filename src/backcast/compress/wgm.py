@@ -57,7 +57,7 @@ class WGM:
     shared: bool = False
     """One table for the tensor and a scale per block, instead of magnitudes per scope."""
     trellis: bool = False
-    """``shared`` only: codes choose among 256 levels together with the codes before them (ours)."""
+    """``shared`` only: codes choose among the levels together with the codes before them (ours)."""
     counting: Literal["codes", "withdrawn"] = "codes"
     """How ``claimed`` counts: the code's bits, or sign plus scales without the index (the paper's first version)."""
 
@@ -75,7 +75,7 @@ PRESETS: dict[str, Callable[[int], WGM]] = {
     "paper": lambda bits: WGM(2 ** (bits - 1), "tensor", solver="window", lam=0.75, counting="withdrawn"),
     "v3": lambda bits: WGM(2 ** (bits - 1)),
 }
-"""``ours`` (default: a trellis of levels, a scale a block, extremes kept), ``table`` (the same but each code by itself),
+"""``ours`` (default: a trellis of levels, a scale a block, extremes kept), ``table`` (each code by itself),
 ``exact`` (one optimal codebook a tensor, extremes kept), ``paper`` (the released setting at 6 bits: 32 groups a tensor,
 window 64, raw lambda 0.75), ``v3`` (groups per block of 64, optimal)."""
 
