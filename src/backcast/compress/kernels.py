@@ -187,29 +187,31 @@ def _multiply_windows(m: Stored, rows: Floats, first: int, last: int, out: Float
         for t in range(len(rows)):
             here = x + t * rows.shape[1] * 4
             past[:] = 0
-            total = _windowed(codes, levels, here, scales, before, _extent(blocks - 1, whole), m.bits)
-            codes_left, there = codes + (blocks - 1) * whole * 4 * m.bits, here + (blocks - 1) * whole * 128
-            total += _windowed(codes_left, levels, there, scales + blocks - 1, before, _extent(1, rest), m.bits)
+            places = (codes, levels, here, scales, before)
+            total = _windowed(places, _extent(blocks - 1, whole), m.bits)
+            done = (blocks - 1) * whole
+            left = (codes + done * 4 * m.bits, levels, here + done * 128, scales + blocks - 1, before)
+            total += _windowed(left, _extent(1, rest), m.bits)
             out[t, r] = total * m.unit
 
 
 @njit(cache=True)
-def _windowed(codes: Any, levels: Any, x: Any, scales: Any, before: Any, extent: Any, bits: int) -> Any:
+def _windowed(places: Any, extent: Any, bits: int) -> Any:
     if bits == 4:
-        return windowed.window_product(codes, levels, x, scales, before, extent, 4)
+        return windowed.window_product(places, extent, 4)
     if bits == 3:
-        return windowed.window_product(codes, levels, x, scales, before, extent, 3)
+        return windowed.window_product(places, extent, 3)
     if bits == 2:
-        return windowed.window_product(codes, levels, x, scales, before, extent, 2)
+        return windowed.window_product(places, extent, 2)
     if bits == 5:
-        return windowed.window_product(codes, levels, x, scales, before, extent, 5)
+        return windowed.window_product(places, extent, 5)
     if bits == 6:
-        return windowed.window_product(codes, levels, x, scales, before, extent, 6)
+        return windowed.window_product(places, extent, 6)
     if bits == 1:
-        return windowed.window_product(codes, levels, x, scales, before, extent, 1)
+        return windowed.window_product(places, extent, 1)
     if bits == 7:
-        return windowed.window_product(codes, levels, x, scales, before, extent, 7)
-    return windowed.window_product(codes, levels, x, scales, before, extent, 8)
+        return windowed.window_product(places, extent, 7)
+    return windowed.window_product(places, extent, 8)
 
 
 @njit(cache=True)

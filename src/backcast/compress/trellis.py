@@ -59,7 +59,8 @@ def first_scales(rest: Floats, table: Array, layout: Layout) -> Array:
     places = steps(layout)
     square, most, count = _blocks(rest, *places, layout.scopes)
     about = np.maximum(np.sqrt(square / np.maximum(count, 1)), most / np.abs(table).max())
-    best, least = about, np.full(layout.scopes, np.inf)
+    best: Array = about
+    least = np.full(layout.scopes, np.inf)
     for factor in TRIED:
         scale = about * factor
         wrong = _errors(rest, _path(rest, scale, table, layout), table, scale, layout.bits, places)
@@ -85,7 +86,8 @@ def start(bits: int) -> Array:
     """The table that a fit begins with, by window: made by ``benchmarks/trellis_tables.py`` on drawn numbers."""
     path = resources.files("backcast.compress") / "trellis_tables.npy"
     with path.open("rb") as file:
-        return single(np.load(file)[bits - 1, : 1 << window_bits(bits)]).astype(np.float64)
+        table: Array = single(np.load(file)[bits - 1, : 1 << window_bits(bits)]).astype(np.float64)
+    return table
 
 
 @njit(cache=True)

@@ -57,24 +57,24 @@ def _cheapest(
             old = cost + np.int64(c & 1) * states * LANES * 4
             new = cost + np.int64(1 - (c & 1)) * states * LANES * 4
             for state in range(np.int64(states)):
-                _relax(old, levels, new, came + np.int64(c) * states * LANES, (x, s), (state, states), np.int64(bits))
+                _relax((old, levels, new, came + np.int64(c) * states * LANES), (x, s), (state, states), np.int64(bits))
         for i in range(lanes):
-            state = np.argmin(costs[columns & 1, :, i])
+            state = int(np.argmin(costs[columns & 1, :, i]))
             for c in range(columns - 1, -1, -1):
-                window = np.int64(back[c, state, i]) * states + state
+                window = int(back[c, state, i]) * states + state
                 codes[first + i, c] = window & ((1 << bits) - 1)
                 state = window >> bits
 
 
-@intrinsic
-def _relax(typing: Any, old: Any, levels: Any, new: Any, came: Any, lanes: Any, state: Any, bits: Any) -> Any:
+def _relaxed(typing: Any, places: Any, lanes: Any, state: Any, bits: Any) -> Any:
     """One state (and of how many) of one weight: the cheapest of the windows that end in it, and which it was.
 
-    ``old`` and ``new`` are addresses of (states, 16) costs, ``levels`` of the table, ``came`` of (states, 16) bytes,
-    ``lanes`` of the sixteen weights and their scales. Windows with these low bits differ in their upper ``bits`` bits.
+    ``places`` are addresses: of (states, 16) costs before, of the table, of (states, 16) costs after and of as many
+    bytes that say which; ``lanes`` those of the sixteen weights and of their scales. Windows that end in a state differ
+    in their upper ``bits`` bits.
     """
     del typing
-    signature = types.void(old, levels, new, came, lanes, state, bits)
+    signature = types.void(places, lanes, state, bits)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         del signature
@@ -84,8 +84,12 @@ def _relax(typing: Any, old: Any, levels: Any, new: Any, came: Any, lanes: Any, 
     return signature, emit
 
 
+_relax: Any = intrinsic(_relaxed)
+
+
 def _emit(builder: Any, arguments: Any) -> None:
-    old, levels, new, came, lanes, which_of, bits = arguments
+    places, lanes, which_of, bits = arguments
+    old, levels, new, came = (builder.extract_value(places, i) for i in range(4))
     state, states = (builder.extract_value(which_of, i) for i in range(2))
     x, s = (_load(builder, builder.extract_value(lanes, i), _VF) for i in range(2))
     entry, head = builder.block, builder.append_basic_block("windows")

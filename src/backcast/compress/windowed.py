@@ -21,12 +21,10 @@ _V32, _V16F, _V16I = ir.VectorType(_I16, 32), ir.VectorType(_F32, 16), ir.Vector
 _LOOK_UP = "llvm.x86.avx512.vpermi2var.hi.512"
 
 
-def _window_product(
-    typing: Any, codes: Any, levels: Any, vector: Any, scales: Any, before: Any, extent: Any, bits: Any
-) -> Any:
+def _window_product(typing: Any, places: Any, extent: Any, bits: Any) -> Any:
     """The sum over blocks of ``scale * sum(level(window) * x)``, each block a number of whole stretches of 32 codes.
 
-    ``extent`` is ``blocks << 32 | stretches of a block``. The others but ``bits``, a literal, are addresses: of packed
+    ``extent`` is ``blocks << 32 | stretches of a block``, ``bits`` a literal. The places are addresses: of packed
     bytes; of bfloat16 levels; of float32 numbers, of every 32 the even ones first; of scales in bytes; of the 32 codes
     (16 bits each) before these, which are left there for the next call.
     """
@@ -34,7 +32,7 @@ def _window_product(
     if not isinstance(bits, types.IntegerLiteral):
         return None
     width = bits.literal_value
-    signature = types.float32(codes, levels, vector, scales, before, extent, bits)
+    signature = types.float32(places, extent, bits)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         del context, signature
@@ -48,7 +46,8 @@ window_product: Any = intrinsic(_window_product)
 
 def _blocks(builder: Any, arguments: Any, bits: int) -> Any:
     """The outer loop, over blocks: sums and the codes before go round; lanes are added up once, at the end."""
-    codes, levels, vector, scales, before, extent = arguments
+    places, extent = arguments
+    codes, levels, vector, scales, before = (builder.extract_value(places, i) for i in range(5))
     blocks, stretches = builder.ashr(extent, _whole(32)), builder.and_(extent, _whole(0xFFFFFFFF))
     table = [_load(builder, levels, 64 * i, _V32, 2) for i in range((1 << window_bits(bits)) // 32)]
     first = _load(builder, before, 0, _V32, 2)
