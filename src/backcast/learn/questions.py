@@ -8,7 +8,7 @@ from typing import Any
 
 from backcast.core.errors import BadInput
 from backcast.core.problem import content_id, read_jsonl
-from backcast.learn import world
+from backcast.learn import gym, world
 from backcast.learn.rewards import content, same
 from backcast.lm.chat import last_answer
 
@@ -26,7 +26,7 @@ class Question:
     prompt: str
     answer: str
     kind: str
-    """``numeric``, ``choice``, ``exact``; ``world`` for tasks of the small world."""
+    """``numeric``, ``choice``, ``exact``; ``world`` for the small world, the question itself for reasoning-gym."""
 
     def right(self, text: str) -> bool:
         """Whether a reply ends in the right answer."""
@@ -42,6 +42,8 @@ def is_right(text: str, answer: str, kind: str) -> bool:
     """Whether the last answer that ``text`` states is ``answer``, by the rules of ``kind``."""
     if kind == WORLD:
         return world.right(text, answer)
+    if gym.is_gym(kind):
+        return gym.score(last_answer(text), kind) >= 1.0
     return same(last_answer(text), answer, kind)  # type: ignore[arg-type]
 
 
@@ -70,11 +72,15 @@ def read(path: Path | str) -> list[Question]:
 
 
 def load(named: str, heldout: float, seed: int) -> tuple[list[Question], list[Question]]:
-    """(to learn from, held out) of a file, or of the small world; a share ``heldout`` drawn by ``seed``."""
+    """(to learn from, held out) of a file, the small world or reasoning-gym; a share ``heldout`` drawn by ``seed``."""
     if named == WORLD:
         learn, held = world.tasks(seed)
         return [_of(task) for task in learn], [_of(task) for task in held]
-    found = read(named)
+    if gym.is_gym(named):
+        rows = gym.generate(named, seed)
+        found = [Question(f"{named}#{number}", *row) for number, row in enumerate(rows)]
+    else:
+        found = read(named)
     random.Random(seed).shuffle(found)
     count = min(len(found) - 1, max(1, round(heldout * len(found))))
     return found[count:], found[:count]

@@ -96,9 +96,13 @@ def train(
 
     A killed training goes on from its last checkpoint. ``baseline`` is the accuracy that the gap is set against.
     """
+    from backcast.learn.keeper import complete
+
     learn, held = questions
     trainer = _trainer(folder / "trainer", begin, learn, training, parts())
-    saved = sorted((folder / "trainer").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    saved = sorted(
+        filter(complete, (folder / "trainer").glob("checkpoint-*")), key=lambda path: int(path.name.split("-")[1])
+    )
     with Progress(folder.name, training.steps) as bar:
         trainer.add_callback(_shown(trainer, bar))
         trainer.train(resume_from_checkpoint=str(saved[-1]) if saved else None)

@@ -41,7 +41,7 @@ METHODS = (
     Method(10, "HLGP", "2502.08340", "routing", None),
 )
 
-RECIPES = ("games", "hicra", "reer", "rethinker", "splitquant", "story", "wgm")
+RECIPES = ("curate", "games", "hicra", "reer", "rethinker", "splitquant", "story", "wgm")
 """Every recipe; ``recipes/<name>.py`` and ``recipes/<name>.toml``."""
 
 
