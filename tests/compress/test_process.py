@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from backcast import cli
+from backcast.compress import shards
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from synthetic import write_model
@@ -174,6 +175,7 @@ LIMITED = """
 import json, resource, sys
 from pathlib import Path
 from backcast import cli
+from backcast.compress import shards
 from backcast.core.files import write_json
 
 def status(key):
