@@ -53,12 +53,8 @@ def guesser(tiny_llama, tmp_path_factory) -> Path:
         head = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
         for letter in "AB":
             start = tokenizer(head, add_special_tokens=False).input_ids
-            rows.append(
-                (
-                    start,
-                    tokenizer(rf"\boxed{{{letter}}}", add_special_tokens=False).input_ids + [tokenizer.eos_token_id],
-                )
-            )
+            end = tokenizer(rf"\boxed{{{letter}}}", add_special_tokens=False).input_ids
+            rows.append((start, [*end, tokenizer.eos_token_id]))
     optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for _ in range(60):
         loss = torch.zeros(())

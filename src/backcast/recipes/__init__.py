@@ -74,7 +74,7 @@ def anchored(name: str, settings: Any) -> Any:
 
     home = module(name)
     words = {*ALIASES, *(str(known.default) for known in fields(home.Settings))}
-    found = {}
+    found: dict[str, str | tuple[str, ...]] = {}
     for field in (*home.FILES, *home.MODELS):
         value = getattr(settings, field)
         folders = field in home.MODELS
