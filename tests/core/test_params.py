@@ -194,3 +194,15 @@ def test_help_exits_zero_and_shows_the_docstrings(capsys):
 def test_flat_settings_keep_every_value():
     """Nested tables become dotted keys."""
     assert params.flat({"a": 1, "b": {"c": 2, "d": {"e": 3}}}) == {"a": 1, "b.c": 2, "b.d.e": 3}
+
+
+def test_none_switches_off_only_what_may_be_off():
+    """The word ``none`` is None after a flag that may be absent, and a value like any other after one that may not."""
+
+    @dataclass(frozen=True)
+    class Small:
+        limit: int | None = 3
+        observe: str = "last-k"
+
+    found = params.parse(Small, ["--limit", "none", "--observe", "none"], prog="x")
+    assert found == Small(None, "none")

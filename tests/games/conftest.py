@@ -1,5 +1,8 @@
 """Small helpers shared by the tests of this room."""
 
+import importlib.util
+from pathlib import Path
+
 import pytest
 
 from backcast.games.memory import load_strategy
@@ -21,3 +24,12 @@ def reply():
         return best_response(game, automaton, 0, discount, **options)
 
     return answer
+
+
+@pytest.fixture(scope="session")
+def oracles():
+    """The plain-loop oracles beside this file."""
+    spec = importlib.util.spec_from_file_location("oracles", Path(__file__).with_name("oracles.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

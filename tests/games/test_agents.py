@@ -139,3 +139,48 @@ def test_the_recipe_runs_by_name(tmp_path, capsys):
     assert main(["methods", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     assert next(row for row in rows if row["number"] == 9)["works"]
+
+
+@pytest.mark.parametrize(
+    ("observe", "strategies", "nodes"),
+    [("last-k", 1, 5), ("state", 1, 1), ("none", 1, 1), ("type", 4, 5), ("full", 4, None)],
+)
+def test_observation_modes_of_an_agent(ipd, four, observe, strategies, nodes):
+    """What an agent learns is a function of what it observes: windows, nothing, or, told who the opponent is, one table
+    for each type; those approach the best responses, which nobody who must find out can."""
+    agent = train(ipd, four, Training(agent="q", k=1, steps=60_000, observe=observe), 0.9)
+    assert len(agent.strategies) == strategies
+    assert nodes is None or {one.nodes for one in agent.strategies} == {nodes}
+    report = gap_report(ipd, agent.strategies, four, four, 0.9)
+    if strategies == 1:
+        assert report.mixture_gap >= -1e-9
+        if observe in ("state", "none"):
+            assert report.mean("train", "value") <= 22.5 + 1e-9  # the best memory-0 value
+    else:
+        assert report.mixture_gap is None
+        assert report.mean("train", "regret") <= 5
+        assert report.mean("train", "value") > BAYES
+
+
+def test_discount_zero_is_heard(ipd):
+    """At discount 0 an environment discounts with 0 (and not with the game's own), and an agent learns to defect."""
+    from backcast.games.envs import World
+
+    mixture = parse_mixture(ipd, "tft:1", 1)
+    assert World(ipd, mixture, discount=0).discount == 0
+    agent = train(ipd, mixture, Training(agent="q", k=1, steps=5000), 0)
+    assert (agent.strategy.chances[0, :, 1] == 1).all()
+
+
+def test_a_mixture_beyond_the_budget_still_gets_its_report(tmp_path, capsys, monkeypatch):
+    """Where the Bayes value needs more beliefs than are allowed the run says so and reports everything else."""
+    from backcast.cli import main
+    from backcast.recipes import games
+
+    monkeypatch.setattr(games, "BELIEFS", 5)
+    words = ["game", "gap", "--seeds", "1", "--steps", "3000", "--k", "1", "--out", str(tmp_path / "run"), "--json"]
+    assert main(words) == 0
+    result = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    assert result["results"][0]["bayes"] is None
+    assert result["results"][0]["train_regret"] >= 0
+    assert "more than 5 belief nodes for 4 types" in (tmp_path / "run" / "report.html").read_text()

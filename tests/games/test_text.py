@@ -5,7 +5,7 @@ import pytest
 from backcast.core.errors import BadInput
 from backcast.core.problem import Problem
 from backcast.games.memory import load_strategy, with_noise
-from backcast.games.text import game_problem, to_record
+from backcast.games.text import game_problem, value_record
 
 
 def answer(problem, moves):
@@ -35,7 +35,7 @@ def test_the_prompt_says_the_rule_and_the_payoffs(ipd):
     assert "you D, they C: 5 for you, 0 for them" in problem.prompt
     assert "0.5^t" in problem.prompt
     assert "Mode 2: it plays D" in problem.prompt
-    assert to_record(problem)["answer"] == "6"
+    assert value_record(problem)["answer"] == "6"
 
 
 def test_opponents_no_window_determines_are_refused(ipd):

@@ -181,8 +181,10 @@ def parse(cls: type[T], argv: Sequence[str], *, prog: str, default: T | None = N
     extra: dict[str, Any] = {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(said):
-            # tyro spells it None; on the command line the word is the one of the TOML file.
-            words = ["None" if word == NONE else word for word in argv]
+            # tyro spells it None; on the command line the word is the TOML file's, after a flag that may be off.
+            may = optional(cls)
+            before = ["", *(word.replace("_", "-") for word in argv)]
+            words = ["None" if word == NONE and flag in may else word for flag, word in zip(before, argv, strict=False)]
             settings, unknown = tyro.cli(cls, args=words, prog=prog, return_unknown_args=True, **extra)
     except SystemExit as stop:
         if not stop.code:
@@ -212,13 +214,24 @@ def bounded(settings: Any, names: str, low: float, high: float = math.inf, *, ab
 
 def flags(cls: type) -> list[str]:
     """The flags that a settings dataclass gives on the command line, nested ones with their dots."""
-    found = []
+    return list(_hints(cls))
+
+
+def optional(cls: type) -> set[str]:
+    """The flags whose setting may be switched off with the word ``none``; elsewhere the word is a value like any
+    other."""
+    return {flag for flag, hint in _hints(cls).items() if type(None) in typing.get_args(hint)}
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    """Flag -> type of its setting."""
+    found: dict[str, Any] = {}
     for field in dataclasses.fields(cls):
         hint = typing.get_type_hints(cls)[field.name]
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-            found += [f"--{field.name.replace('_', '-')}.{inner[2:]}" for inner in flags(hint)]
+            found |= {f"--{field.name.replace('_', '-')}.{flag[2:]}": inner for flag, inner in _hints(hint).items()}
         else:
-            found.append("--" + field.name.replace("_", "-"))
+            found["--" + field.name.replace("_", "-")] = hint
     return found
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from backcast.core.errors import BadInput, nearest
-from backcast.games.memory import Automaton, Mixture, k_memory
-from backcast.games.memory.windows import Windows, check_size
+from backcast.games.memory import Automaton, Mixture
+from backcast.games.memory.windows import check_size
 from backcast.games.numbers import check_discount, floats
 from backcast.games.problems import StochasticGame
 
@@ -36,6 +36,8 @@ class Training:
     explore: float = 0.0
     """Share of the steps over which exploration falls from 1 to almost none (q, dqn); 0: q all of them, dqn half."""
     seed: int = 0
+    observe: str = "last-k"
+    """last-k, state, none, full or type, as in ``envs.World``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +45,18 @@ class Agent:
     """A trained agent."""
 
     name: str
-    strategy: Automaton | None
-    """The policy as a K-memory table; None where it has a memory of its own (recurrent)."""
+    strategies: tuple[Automaton, ...]
+    """The policy as a table: one strategy, or one for each training type where the agent sees types; none where it has
+    a memory of its own (recurrent)."""
     curve: list[list[float]] = field(default_factory=list)
     """[environment steps, mean discounted return of recent matches] during training."""
     model: Any = None
     """The network, for what cannot be tabulated."""
+
+    @property
+    def strategy(self) -> Automaton | None:
+        """The one strategy, or None where there is none or one for each type."""
+        return self.strategies[0] if len(self.strategies) == 1 else None
 
 
 def train(game: StochasticGame, opponents: Mixture, training: Training, discount: Any = None) -> Agent:
@@ -66,9 +74,10 @@ def train(game: StochasticGame, opponents: Mixture, training: Training, discount
 def q_learning(game: StochasticGame, opponents: Mixture, training: Training, rate: float) -> Agent:
     """Tabular epsilon-greedy Q-learning on (state, window); truncation is bootstrapped through, never taken for an
     end."""
-    match = _Match(game, opponents, training.k, random.Random(training.seed))
-    actions, alpha = game.sizes[match.player], training.learning_rate or 0.05
-    table = [[0.0] * actions for _ in range(len(game.states) * match.size)]
+    world = _world(game, opponents, training, rate)
+    match = _Match(world, random.Random(training.seed))
+    actions, alpha = game.sizes[world.player], training.learning_rate or 0.05
+    table = [[0.0] * actions for _ in range(world.size)]
     choose, steps = match.rng.random, training.steps
     falling = max(1.0, (training.explore or 1.0) * steps)
     curve: list[list[float]] = []
@@ -87,18 +96,16 @@ def q_learning(game: StochasticGame, opponents: Mixture, training: Training, rat
             if len(recent) == 100:
                 curve.append([float(step + 1), sum(recent) / len(recent)])
                 recent = []
-    return Agent("q", _table(game, match.player, training.k, np.array(table)), curve)
+    return Agent("q", world.read_out(np.array(table)), curve)
 
 
 class _Match:
     """A match in plain Python lists, for agents that take one step at a time."""
 
-    def __init__(self, game: StochasticGame, opponents: Mixture, k: int, rng: random.Random):
-        if len(game.players) != 2:
-            raise BadInput(f"agents play games of two; '{game.name}' has {len(game.players)} players")
-        self.game, self.rng, self.player = game, rng, 1 - opponents.player
-        windows = Windows(game.actions, k)
-        self.size = len(windows)
+    def __init__(self, world: Any, rng: random.Random):
+        game, windows = world.game, world.windows
+        self.world, self.game, self.rng, self.player = world, game, rng, world.player
+        self.size, self.plain = len(windows), world.mode in ("last-k", "state")
         self.append = windows.append(np.arange(self.size)[:, None], np.arange(game.joint)[None, :]).tolist()
         self.types = [
             (
@@ -106,9 +113,9 @@ class _Match:
                 kind.next.tolist(),
                 kind.start,
             )
-            for kind in opponents.types
+            for kind in world.types
         ]
-        self.weights = [float(w) for w in opponents.weights]
+        self.weights = world.weights.tolist()
         self.starts = floats(game.start).tolist()
         self.pay = game.payoff[self.player].tolist()
         ends = list(zip(game.indptr[:-1].tolist(), game.indptr[1:].tolist(), strict=True))
@@ -118,10 +125,16 @@ class _Match:
 
     def begin(self) -> int:
         """Draws an opponent; returns the first cell."""
-        self.kind = self.rng.choices(self.types, self.weights)[0]
+        self.index = self.rng.choices(range(len(self.types)), self.weights)[0]
+        self.kind = self.types[self.index]
         self.state = self.rng.choices(range(len(self.starts)), self.starts)[0] if len(self.starts) > 1 else 0
         self.node, self.window = self.kind[2], 0
-        return self.state * self.size
+        return self._cell()
+
+    def _cell(self) -> int:
+        if self.plain:
+            return self.state * self.size + self.window
+        return int(self.world.observe(self.state, self.window, self.index, self.node))
 
     def step(self, action: int) -> tuple[float, int]:
         """Payoff and next cell."""
@@ -134,7 +147,7 @@ class _Match:
         self.window = self.append[self.window][joint]
         bounds, targets = self.after[self.state * self.game.joint + joint]
         self.state = targets[self._draw(bounds)] if len(targets) > 1 else targets[0]
-        return reward, self.state * self.size + self.window
+        return reward, self._cell()
 
     def _draw(self, bounds: list[float]) -> int:
         if bounds[0] >= 1.0:
@@ -146,10 +159,11 @@ class _Match:
         return len(bounds) - 1
 
 
-def _table(game: StochasticGame, player: int, k: int, scores: np.ndarray, greedy: bool = True) -> Automaton:
-    """A table of scores (cells, actions) as a strategy: the best action, or the scores as probabilities."""
-    rows = np.eye(scores.shape[1])[scores.argmax(axis=1)] if greedy else scores
-    return k_memory(game, player, k, rows.reshape(len(game.states), -1, scores.shape[1]), "agent")
+def _world(game: StochasticGame, opponents: Mixture, training: Training, rate: float) -> Any:
+    from backcast.games.envs import World
+
+    seen = {"observe": training.observe, "k": training.k}
+    return World(game, opponents, horizon=training.horizon, discount=rate, **seen)
 
 
 def group_reinforce(game: StochasticGame, opponents: Mixture, training: Training, rate: float) -> Agent:
@@ -160,12 +174,12 @@ def group_reinforce(game: StochasticGame, opponents: Mixture, training: Training
     """
     import torch
 
-    from backcast.games.envs import MatchVectorEnv, World
+    from backcast.games.envs import MatchVectorEnv
     from backcast.learn import reinforce
 
     torch.manual_seed(training.seed)
     attempts, groups = 16, len(opponents.types)
-    world = World(game, opponents, k=training.k, horizon=training.horizon, discount=rate)
+    world = _world(game, opponents, training, rate)
     logits = torch.nn.Parameter(torch.zeros(world.size, game.sizes[world.player]))
     kinds = np.repeat(np.arange(groups), attempts)
     env = MatchVectorEnv(world, groups * attempts)
@@ -192,7 +206,7 @@ def group_reinforce(game: StochasticGame, opponents: Mixture, training: Training
     log = reinforce.train(draw, [logits], steps, settings)
     scale = groups * attempts * training.horizon
     curve = [[float((i + 1) * scale), one.reward] for i, one in enumerate(log)]
-    return Agent("reinforce", _table(game, world.player, training.k, logits.detach().numpy()), curve)
+    return Agent("reinforce", world.read_out(logits.detach().numpy()), curve)
 
 
 def stable_baselines(game: StochasticGame, opponents: Mixture, training: Training, rate: float) -> Agent:
@@ -204,10 +218,10 @@ def stable_baselines(game: StochasticGame, opponents: Mixture, training: Trainin
         raise BadInput(
             f"agent '{training.agent}': stable-baselines3 is not installed; pip install stable-baselines3"
         ) from None
-    from backcast.games.envs import MatchEnv, World
+    from backcast.games.envs import MatchEnv
 
     rng = np.random.default_rng(training.seed)
-    world = World(game, opponents, k=training.k, horizon=training.horizon, discount=rate)
+    world = _world(game, opponents, training, rate)
     env = MatchEnv(world)
     env.reset(seed=int(rng.integers(2**31)))
     common: dict[str, Any] = {
@@ -226,11 +240,11 @@ def stable_baselines(game: StochasticGame, opponents: Mixture, training: Trainin
     model.set_logger(configure(None, []))
     model.learn(training.steps)
     if training.agent == "recurrent":
-        return Agent("recurrent", None, [], model)
+        return Agent("recurrent", (), [], model)
     cells = np.arange(world.size)
     actions, _ = model.predict(cells, deterministic=True)
     scores = np.eye(game.sizes[world.player])[np.asarray(actions).reshape(-1)]
-    return Agent(training.agent, _table(game, world.player, training.k, scores), [], model)
+    return Agent(training.agent, world.read_out(scores), [], model)
 
 
 def _recurrent() -> Any:

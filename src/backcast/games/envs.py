@@ -11,7 +11,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from backcast.core.errors import BadInput
-from backcast.games.memory import Automaton, Mixture, load_strategy, parse_mixture
+from backcast.games.memory import Automaton, Mixture, k_memory, load_strategy, parse_mixture, stationary, two_seats
 from backcast.games.memory.windows import Windows, check_size
 from backcast.games.numbers import check_discount, floats
 from backcast.games.opponents import split as make_split
@@ -33,7 +33,7 @@ class World:
         self.player = 1 - opponents.player
         if len(self.game.players) != 2:
             raise BadInput(
-                f"environment: '{self.game.name}' has {len(self.game.players)} players; environments are for two"
+                f"environment: '{self.game.name}' has {len(self.game.players)} players; see memory.two_seats"
             )
         self.types = [kind.check(self.game) for kind in opponents.types]
         self.weights = np.array([float(w) for w in opponents.weights])
@@ -43,7 +43,8 @@ class World:
         self.horizon = int(options.get("horizon", 60))
         if self.horizon < 1:
             raise BadInput(f"horizon: {self.horizon}; an episode has at least one step")
-        self.discount = float(check_discount(options.get("discount") or self.game.discount))
+        rate = options.get("discount")
+        self.discount = float(check_discount(self.game.discount if rate is None else rate))
         self.stops = bool(options.get("stop_by_discount", False))
         memory = int(options.get("k", 1)) if self.mode in ("last-k", "type") else 0
         check_size(self.game, memory, budget=LIMIT)
@@ -72,6 +73,26 @@ class World:
             return state * self.node_offset[-1] + self.node_offset[kind] + node
         code = state * len(self.windows) + window
         return code if self.mode == "last-k" else code * len(self.types) + kind
+
+    def read_out(self, scores: np.ndarray) -> tuple[Automaton, ...]:
+        """Returns the policy that takes the best action of every observation; ``scores``: shape (size, actions).
+
+        One strategy for everybody, or one for each type where observations tell types apart (full, type).
+        """
+        game, player, states = self.game, self.player, len(self.game.states)
+        rows = np.eye(scores.shape[1])[scores.argmax(axis=1)]
+        if self.mode == "none":
+            return (stationary(game, player, rows[0], "agent"),)
+        if self.mode == "full":
+            table = rows.reshape(states, -1, rows.shape[1])
+            return tuple(
+                Automaton(player, game.actions, table[:, a:b], kind.next, kind.start, "agent", states=game.states)
+                for kind, a, b in zip(self.types, self.node_offset[:-1], self.node_offset[1:], strict=True)
+            )
+        table = rows.reshape(states, len(self.windows), -1, rows.shape[1])
+        return tuple(
+            k_memory(game, player, self.windows.memory, table[:, :, i], "agent") for i in range(table.shape[2])
+        )
 
 
 class MatchEnv(gymnasium.Env[Any, Any]):
@@ -236,9 +257,9 @@ def _shift_table(world: World) -> np.ndarray:
 
 
 def _world(kind: str, game: Any, options: dict[str, Any]) -> World:
-    player = int(options.pop("player", 0))
-    loaded = load_game(game) if isinstance(game, str) else game
-    other = 1 - player
+    whole = load_game(game) if isinstance(game, str) else game
+    loaded, seat = two_seats(whole, int(options.pop("player", 0)))
+    other = 1 - seat
     if kind == "split":
         drawn = make_split(
             loaded, options.pop("train", "tft,allc"), options.pop("test", "grim,wsls"), other, options.pop("seed", 0)
@@ -258,7 +279,8 @@ def _world(kind: str, game: Any, options: dict[str, Any]) -> World:
 
 
 def opponent(game: Any = "ipd", **options: Any) -> MatchEnv:
-    """``backcast/Opponent-v0``: options opponent, player, observe, k, horizon, discount, stop_by_discount."""
+    """``backcast/Opponent-v0``: options opponent, player (a seat, from 0), observe, k, horizon, discount,
+    stop_by_discount; with more than two players opponents are written first&second."""
     return MatchEnv(_world("opponent", game, options))
 
 

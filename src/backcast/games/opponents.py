@@ -21,6 +21,7 @@ from backcast.games.memory import (
     minimise,
     parse_mixture,
     to_json,
+    together,
 )
 from backcast.games.memory.windows import Windows
 from backcast.games.numbers import parse_number
@@ -101,11 +102,13 @@ def noisy(game: StochasticGame, seat: int, rng: np.random.Generator, options: di
 
 
 def grid(game: StochasticGame, seat: int, rng: np.random.Generator, options: dict[str, Any]) -> Automaton:
-    """A walker for pursuit: greedy with probability ``greed``, else waiting or walking at random, with or without
-    momentum."""
+    """A walker for pursuit: greedy (the prey: fleeing) with probability ``greed``, else waiting or walking at random,
+    with or without momentum (options: greed, momentum)."""
     from backcast.games.memory.zoo import named_automaton
 
-    greedy = named_automaton(game, "greedy", seat).chances
+    if not game.name.startswith("pursuit"):
+        raise BadInput(f"family 'grid': walks in pursuit; '{game.name}' is another game")
+    greedy = named_automaton(game, "greedy" if seat < 2 else "fleeing", seat).chances
     greed = float(options.get("greed", rng.random()))
     lazy = rng.random()
     idle = np.full(5, (1 - lazy) / 4)
@@ -190,7 +193,7 @@ def _sampled(
     found: list[Automaton] = []
     repeats = 0
     while len(found) < wanted:
-        kind = FAMILIES[family](game, seat, rng, options)
+        kind = _one(game, family, seat, rng, options)
         mark = fingerprint(kind)
         if mark in known:
             repeats += 1
@@ -203,6 +206,15 @@ def _sampled(
         known.add(mark)
         found.append(kind.renamed(f"{family}-{len(found) + 1}"))
     return Mixture(tuple(found), tuple(Fraction(1, wanted) for _ in found)), repeats
+
+
+def _one(game: StochasticGame, family: str, seat: int, rng: np.random.Generator, options: dict[str, Any]) -> Automaton:
+    """One draw of a family; in a team's seat one draw for each of its members."""
+    if game.team is None or seat == 0:
+        return FAMILIES[family](game, seat, rng, options)
+    original, player = game.team
+    seats = [i for i in range(len(original.players)) if i != player]
+    return together(game, [FAMILIES[family](original, i, rng, options) for i in seats])
 
 
 def split(game: StochasticGame, train: str, test: str, seat: int = 1, seed: int = 0) -> Split:

@@ -1,5 +1,6 @@
 """What a good outcome is in this room: exact values of a learner beside best responses, Bayes and uniform play."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,9 @@ from backcast.games.mixtures import bayes_value, best_memory
 from backcast.games.numbers import check_discount
 from backcast.games.problems import StochasticGame
 from backcast.games.solve import best_response, evaluate
+
+MATCHES = 200
+"""Matches a recurrent agent plays against each opponent when it is evaluated."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,9 @@ class Opposed:
 
     @property
     def regret(self) -> float:
-        """best - value, never negative beyond rounding."""
-        return self.best - self.value
+        """best - value; a difference that is rounding is 0."""
+        apart = self.best - self.value
+        return 0.0 if abs(apart) <= 1e-11 * max(1.0, abs(self.best)) else apart
 
     @property
     def normalised(self) -> float | None:
@@ -117,22 +122,46 @@ class GapReport:
 
 def gap_report(
     game: StochasticGame,
-    strategy: Automaton,
+    strategy: Automaton | Sequence[Automaton],
     train: Mixture,
     test: Mixture,
     discount: Any = None,
     memory: int | None = None,
+    bayes: tuple[float, float] | str | None = "compute",
 ) -> GapReport:
-    """Returns the exact gaps of a strategy that is a function of the last k steps; ``memory``: also search the
-    best of that K."""
+    """Returns the exact gaps of a strategy that is a function of what it observes.
+
+    ``strategy``: one for everybody, or one for each type (an agent that sees types; then ``test`` must hold the same
+    types, and there is no gap to the Bayes value, which is for those who do not). ``memory``: also search the best of
+    that K. ``bayes``: [lower, upper] where already known.
+    """
     rate = check_discount(game.discount if discount is None else discount)
-    seat = strategy.player
+    each = [strategy] if isinstance(strategy, Automaton) else list(strategy)
+    seat = each[0].player
+    for mixture in (train, test):
+        if len(each) not in (1, len(mixture.types)):
+            raise BadInput(f"gap: {len(each)} strategies for {len(mixture.types)} types; give one, or one for each")
     rows = [
-        _row(game, kind, float(weight), part, rate, float(evaluate(game, [strategy, kind], rate).values[seat]))
+        _row(
+            game, kind, float(weight), part, rate, float(evaluate(game, [each[i % len(each)], kind], rate).values[seat])
+        )
         for part, mixture in (("train", train), ("test", test))
-        for kind, weight in zip(mixture.types, mixture.weights, strict=True)
+        for i, (kind, weight) in enumerate(zip(mixture.types, mixture.weights, strict=True))
     ]
-    return GapReport(tuple(rows), *_references(game, train, seat, rate, memory))
+    if len(each) > 1:
+        bayes = None
+    known = bayes_bounds(game, train, seat, rate) if isinstance(bayes, str) else bayes
+    best = None if memory is None else best_memory(game, train, memory, seat, rate, branches=200).value
+    return GapReport(tuple(rows), known, best)
+
+
+def bayes_bounds(game: StochasticGame, train: Mixture, seat: int, rate: Any) -> tuple[float, float] | None:
+    """Returns [lower, upper] of the Bayes value; None where it is too large to compute."""
+    try:
+        found = bayes_value(game, train, seat, rate, nodes=20_000, tol=1e-4)
+    except BadInput:
+        return None
+    return found.lower, found.upper
 
 
 def _row(
@@ -143,52 +172,54 @@ def _row(
     return Opposed(kind.name, part, weight, value, best_response(game, kind, seat, rate).value, even, half)
 
 
-def _references(
-    game: StochasticGame, train: Mixture, seat: int, rate: Any, memory: int | None
-) -> tuple[tuple[float, float] | None, float | None]:
-    try:
-        found = bayes_value(game, train, seat, rate, nodes=20_000, tol=1e-4)
-        bayes = (found.lower, found.upper)
-    except BadInput:
-        bayes = None
-    best = None if memory is None else best_memory(game, train, memory, seat, rate, branches=200).value
-    return bayes, best
-
-
 def simulated_report(
-    game: StochasticGame, model: Any, k: int, train: Mixture, test: Mixture, discount: Any = None, matches: int = 200
+    game: StochasticGame,
+    model: Any,
+    seen: dict[str, Any],
+    train: Mixture,
+    test: Mixture,
+    discount: Any = None,
+    bayes: tuple[float, float] | str | None = "compute",
 ) -> GapReport:
     """Returns the gaps of a recurrent network by Monte Carlo, its state carried, with 95 % intervals.
 
-    The horizon is long enough that what truncation leaves out is below 1e-3 of the largest value, and is added to
-    the half width.
+    ``seen``: the observation it was trained on (observe, k). The horizon is long enough that what truncation leaves
+    out is below 1e-3 of the largest value, and is added to the half width.
     """
     rate = check_discount(game.discount if discount is None else discount)
     seat = 1 - train.player
     rows = []
     for part, mixture in (("train", train), ("test", test)):
-        for kind, weight in zip(mixture.types, mixture.weights, strict=True):
-            value, half = _play_recurrent(game, model, k, kind, float(rate), matches)
+        for i, (kind, weight) in enumerate(zip(mixture.types, mixture.weights, strict=True)):
+            value, half = _play_recurrent(game, model, seen, (mixture, i), float(rate))
             rows.append(_row(game, kind, float(weight), part, rate, value, half))
-    return GapReport(tuple(rows), *_references(game, train, seat, rate, None))
+    if seen.get("observe") in ("type", "full"):
+        bayes = None
+    return GapReport(tuple(rows), bayes_bounds(game, train, seat, rate) if isinstance(bayes, str) else bayes, None)
 
 
 def _play_recurrent(
-    game: StochasticGame, model: Any, k: int, kind: Automaton, rate: float, matches: int
+    game: StochasticGame,
+    model: Any,
+    seen: dict[str, Any],
+    drawn: tuple[Mixture, int],
+    rate: float,
+    matches: int = MATCHES,
 ) -> tuple[float, float]:
     from backcast.games.envs import MatchVectorEnv, World
 
+    mixture, kind = drawn
     horizon = int(np.ceil(np.log(1e-3) / np.log(rate))) if rate > 0 else 1
-    world = World(game, Mixture((kind,), (1,)), k=k, horizon=horizon + 1, discount=rate)
-    env = MatchVectorEnv(world, matches)
-    seen, _ = env.reset(seed=0)
+    env = MatchVectorEnv(World(game, mixture, horizon=horizon + 1, discount=rate, **seen), matches)
+    env.reset(seed=0)
+    shown = env.restart(np.full(matches, kind))
     state, first, total = None, np.ones(matches, dtype=bool), np.zeros(matches)
     for step in range(horizon):
-        action, state = model.predict(seen, state=state, episode_start=first, deterministic=True)
-        seen, reward, *_ = env.step(action)
+        action, state = model.predict(shown, state=state, episode_start=first, deterministic=True)
+        shown, reward, *_ = env.step(action)
         total += rate**step * reward
         first = np.zeros(matches, dtype=bool)
-    payoff = game.payoff[1 - kind.player]
+    payoff = game.payoff[1 - mixture.player]
     rest = rate**horizon / (1 - rate)
     middle = rest * (payoff.max() + payoff.min()) / 2
     half = 1.96 * total.std(ddof=1) / np.sqrt(matches) + rest * np.ptp(payoff) / 2

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from backcast.core.errors import BadInput
 from backcast.core.files import write_atomic
 from backcast.core.progress import track
 from backcast.core.run import Curve, Gap, Plan, Run, StageResult, Table
@@ -17,6 +18,9 @@ from backcast.core.vitals import Vital
 
 STEPS_PER_SECOND = {"q": 4.5e5, "reinforce": 6e4, "dqn": 1.4e3, "ppo": 1.4e3, "recurrent": 300.0}
 """The agents, and about how many training steps each takes in a CPU-second."""
+BELIEFS = 20_000
+"""Belief nodes built for the Bayes value of the training mixture, at most."""
+OBSERVE = ("last-k", "state", "none", "full", "type")
 
 
 FILES, MODELS = ("game",), ()
@@ -27,15 +31,19 @@ class Settings:
     """What is played, against whom, and how the agent learns."""
 
     game: str = "ipd"
-    """A named game of two players, or a .toml or .json file."""
+    """A named game, or a .toml or .json file; with more than two players opponents are written first&second."""
     train: str = "tft:1,allc:1,alld:1,grim:1"
     """Training opponents: names (with weights), or a family with options like moore:n=8,nodes=3."""
     test: str = "wsls,stft,gtft,tf2t"
     """Test opponents, in the same words; 'mix' re-weights the training ones."""
     agent: str = "q"
     """q (tabular), reinforce (built in, torch), dqn, ppo or recurrent (stable-baselines3)."""
+    player: int = 1
+    """The seat that learns, counted from 1."""
     k: int = 3
     """Steps of play the agent sees."""
+    observe: str = "last-k"
+    """last-k, state, none, full or type; the last two tell types apart, so the test opponents must be 'mix'."""
     steps: int = 300_000
     """Environment steps of training, per seed."""
     seeds: int = 3
@@ -55,6 +63,13 @@ class Settings:
         for name in ("steps", "seeds", "horizon"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
+        if self.observe not in OBSERVE:
+            raise ValueError(f"observe '{self.observe}' is unknown; choose one of {', '.join(OBSERVE)}")
+        if self.observe in ("full", "type") and self.test != "mix":
+            raise ValueError(
+                f"observe '{self.observe}' shows who the opponent is, which says nothing of test opponents "
+                f"'{self.test}'; give test 'mix'"
+            )
         if self.seed < 0:
             raise ValueError(f"seed {self.seed} must be 0 or more")
         if self.k < 0 or self.ladder < 0:
@@ -68,7 +83,8 @@ def plan(settings: Settings) -> list[Plan]:
     from backcast.games.numbers import check_discount
 
     check_discount(settings.discount)
-    check_size(_split(settings).game, max(settings.k, settings.ladder))
+    _world(_split(settings), settings)
+    check_size(_split(settings).game, settings.ladder)
     rate = STEPS_PER_SECOND[settings.agent]
     memory = 0.3 if settings.agent == "q" else 1.0
     return [
@@ -85,7 +101,7 @@ def plan(settings: Settings) -> list[Plan]:
 
 def run(run: Run, settings: Settings) -> dict[str, Any]:
     """The three stages; returns every seed's gaps and where the CSV is."""
-    drawn = {key: getattr(settings, key) for key in ("game", "train", "test", "seed", "discount")}
+    drawn = {key: getattr(settings, key) for key in ("game", "player", "train", "test", "seed", "discount")}
     inputs = [settings.game] if settings.game.endswith((".toml", ".json")) else []
     run.stage("opponents", lambda folder: _opponents(folder, settings), drawn, inputs)
     trained = run.stage("train", lambda folder: _train(folder, settings), settings, inputs)
@@ -95,10 +111,19 @@ def run(run: Run, settings: Settings) -> dict[str, Any]:
 
 
 def _split(settings: Settings) -> Any:
+    from backcast.games.memory import two_seats
     from backcast.games.opponents import split
     from backcast.games.problems import load_game
 
-    return split(load_game(settings.game), settings.train, settings.test, 1, settings.seed)
+    game, seat = two_seats(load_game(settings.game), settings.player - 1)
+    return split(game, settings.train, settings.test, 1 - seat, settings.seed)
+
+
+def _world(drawn: Any, settings: Settings) -> Any:
+    """What the agent will see; BadInput where there is too much of it."""
+    from backcast.games.envs import World
+
+    return World(drawn.game, drawn.train, observe=settings.observe, k=settings.k, horizon=settings.horizon)
 
 
 def _opponents(folder: Path, settings: Settings) -> StageResult:
@@ -110,7 +135,7 @@ def _opponents(folder: Path, settings: Settings) -> StageResult:
     rows = []
     for part, mixture in (("train", drawn.train), ("test", drawn.test)):
         for kind, entry in zip(mixture.types, drawn.manifest[part]["types"], strict=True):
-            answer = best_response(drawn.game, kind, 0, settings.discount)
+            answer = best_response(drawn.game, kind, 1 - kind.player, settings.discount)
             exact = "" if answer.exact is None else str(answer.exact)
             rows.append([kind.name, part, entry["nodes"], answer.value, exact, entry["sha256"][:12]])
     leaks = 0 if drawn.manifest["compositional"] else len(shared(drawn.train.types, drawn.test.types))
@@ -142,13 +167,14 @@ def _train(folder: Path, settings: Settings) -> StageResult:
     for seed in track(range(settings.seed, settings.seed + settings.seeds), "agents", settings.seeds):
         path = folder / f"agent-{seed}.json"
         if not path.exists():
-            asked = Training(settings.agent, settings.k, settings.steps, settings.horizon, seed=seed)
+            asked = Training(
+                settings.agent, settings.k, settings.steps, settings.horizon, seed=seed, observe=settings.observe
+            )
             agent = train(drawn.game, drawn.train, asked, settings.discount)
             record: dict[str, Any] = {"curve": agent.curve}
-            if agent.strategy is None:
+            if not agent.strategies:
                 agent.model.save(folder / f"agent-{seed}.zip")
-            else:
-                record["strategy"] = to_json(agent.strategy)
+            record["strategies"] = [to_json(strategy) for strategy in agent.strategies]
             write_atomic(path, json.dumps(record))
         curves[f"seed {seed}"] = json.loads(path.read_text())["curve"]
     shown = {name: points for name, points in curves.items() if points}
@@ -158,36 +184,66 @@ def _train(folder: Path, settings: Settings) -> StageResult:
     )
 
 
-def _reports(trained: Path, settings: Settings, drawn: Any) -> list[Any]:
-    """One gap report per seed."""
+def _policy(trained: Path, seed: int, settings: Settings, drawn: Any) -> list[Any]:
+    """What an agent learnt, as it was written down; empty for one with a memory of its own."""
     from backcast.games.memory import read_strategy
+
+    record = json.loads((trained / f"agent-{seed}.json").read_text())
+    return [
+        read_strategy(drawn.game, one, 1 - drawn.train.player, f"{settings.agent} {seed}")
+        for one in record["strategies"]
+    ]
+
+
+def _reports(trained: Path, settings: Settings, drawn: Any, bayes: Any) -> list[Any]:
+    """One gap report per seed."""
     from backcast.games.score import gap_report, simulated_report
 
     out = []
     for seed in range(settings.seed, settings.seed + settings.seeds):
-        record = json.loads((trained / f"agent-{seed}.json").read_text())
-        if "strategy" in record:
-            strategy = read_strategy(drawn.game, record["strategy"], 0, f"{settings.agent} {seed}")
-            out.append(gap_report(drawn.game, strategy, drawn.train, drawn.test, settings.discount))
+        given = (drawn.train, drawn.test, settings.discount)
+        if policy := _policy(trained, seed, settings, drawn):
+            out.append(gap_report(drawn.game, policy, *given, bayes=bayes))
         else:
             from sb3_contrib import RecurrentPPO
 
             model = RecurrentPPO.load(trained / f"agent-{seed}.zip", device="cpu")
-            out.append(simulated_report(drawn.game, model, settings.k, drawn.train, drawn.test, settings.discount))
+            seen = {"observe": settings.observe, "k": settings.k}
+            out.append(simulated_report(drawn.game, model, seen, *given, bayes=bayes))
     return out
 
 
-def _score(folder: Path, trained: Path, root: Path, settings: Settings) -> StageResult:
-    from backcast.games.mixtures import ladder
+def _rungs(drawn: Any, settings: Settings) -> tuple[list[list[Any]], tuple[float, float] | None]:
+    """The ladder as rows of a table, and the bounds of the Bayes value (None where there are too many beliefs)."""
+    from backcast.games.mixtures import bayes_value, best_memory
+    from backcast.games.solve import best_response
 
+    game, mixture, seat, rate = drawn.game, drawn.train, 1 - drawn.train.player, settings.discount
+    rows: list[list[Any]] = []
+    for k in range(settings.ladder + 1):
+        rung = best_memory(game, mixture, k, seat, rate)
+        rows.append([f"best memory-{k}", rung.value, "" if rung.proven else f"at most {rung.upper:.6g}"])
+    bounds = None
+    try:
+        found = bayes_value(game, mixture, seat, rate, nodes=BELIEFS, tol=1e-4)
+        bounds = (found.lower, found.upper)
+        note = str(found.exact or ("" if found.lower == found.upper else f"{found.lower:.6g} to {found.upper:.6g}"))
+        rows.append(["Bayes", found.value, note])
+    except BadInput as error:
+        rows.append(["Bayes", None, str(error)])
+    seen = [float(w) * best_response(game, kind, seat, rate).value for w, kind in _pairs(mixture)]
+    return [*rows, ["clairvoyant", sum(seen), ""]], bounds
+
+
+def _pairs(mixture: Any) -> list[tuple[Any, Any]]:
+    return list(zip(mixture.weights, mixture.types, strict=True))
+
+
+def _score(folder: Path, trained: Path, root: Path, settings: Settings) -> StageResult:
     drawn = _split(settings)
-    reports = _reports(trained, settings, drawn)
-    steps = ladder(drawn.game, drawn.train, 0, settings.discount, settings.ladder, nodes=20_000, tol=1e-4)
-    rungs = [
-        [f"best memory-{rung.memory}", rung.value, "" if rung.proven else f"<= {rung.upper:.6g}"]
-        for rung in steps.memory
-    ]
-    rungs += [["Bayes", steps.bayes.value, str(steps.bayes.exact or "")], ["clairvoyant", steps.clairvoyant, ""]]
+    rungs, bayes = _rungs(drawn, settings)
+    reports = _reports(trained, settings, drawn, bayes)
+
     pictures = _pictures(folder, trained, root, settings, (drawn, reports))
     rows = [
         [one.name, one.part, one.value, one.best, one.uniform, one.regret, seed]
@@ -236,7 +292,7 @@ def _hardness(drawn: Any) -> list[Curve]:
 
     total = len(drawn.train.types)
     counts = sorted({1, (total + 1) // 2, total})
-    found = growth(drawn.game, drawn.train.types, counts, 12, limit=4000)
+    found = growth(drawn.game, drawn.train.types, counts, 12, 1 - drawn.train.player, limit=4000)
     nodes: dict[str, list[list[float]]] = {}
     seconds: dict[str, list[list[float]]] = {}
     for one in found:
@@ -269,16 +325,13 @@ def _gaps(reports: list[Any]) -> list[Gap]:
 
 def _pictures(folder: Path, trained: Path, root: Path, settings: Settings, found: tuple[Any, list[Any]]) -> list[str]:
     from backcast.games.draw import automaton, bars
-    from backcast.games.memory import read_strategy
 
     drawn, reports = found
     best = min(range(len(reports)), key=lambda i: reports[i].mean("train", "regret"))
     rows = [(f"{one.name} ({one.part})", one.value, one.best, one.uniform) for one in reports[best].opponents]
     pictures = {"values.svg": bars(rows, f"Value against best response, seed {settings.seed + best}")}
-    record = json.loads((trained / f"agent-{settings.seed + best}.json").read_text())
-    if "strategy" in record:
-        strategy = read_strategy(drawn.game, record["strategy"], 0, f"the {settings.agent} agent")
-        pictures["agent.svg"] = automaton(strategy)
+    for i, strategy in enumerate(_policy(trained, settings.seed + best, settings, drawn)[:4]):
+        pictures[f"agent{i or ''}.svg"] = automaton(strategy)
     for name, text in pictures.items():
         write_atomic(folder / name, text)
     return [str((folder / name).relative_to(root)) for name in pictures]

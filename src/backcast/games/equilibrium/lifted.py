@@ -181,18 +181,43 @@ def certify_exactly(game: StochasticGame, profile: Sequence[Automaton], discount
     """Returns the certificate in fractions; BadInput when the numbers or the size do not allow it."""
     rate = check_discount(game.discount if discount is None else discount)
     lifted, plays = lift_automata(game, profile)
+    found = certify_table_exactly(lifted, plays, rate)
+    if found is None:
+        raise BadInput(
+            f"exact certificate: {len(lifted.states)} lifted states, or numbers that are no simple "
+            "fractions; use certify"
+        )
+    return found
+
+
+def certify_table_exactly(
+    lifted: StochasticGame, plays: Sequence[np.ndarray], rate: Fraction
+) -> ExactCertificate | None:
+    """Returns the certificate in fractions of a stationary profile of a lifted game; None when its numbers or its size
+    do not allow it."""
     fixed = [stationary(lifted, i, play) for i, play in enumerate(plays)]
+    best = []
+    for i in range(len(lifted.players)):
+        answer = best_response(lifted, [t for t in fixed if t.player != i], i, rate, whole=True)
+        if answer.exact_values is None:
+            return None
+        best.append(answer.exact_values)
     own = exact_state_values(lifted, fixed, rate)
-    gains = []
-    for i in range(len(game.players)):
-        best = best_response(lifted, [t for t in fixed if t.player != i], i, rate, whole=True)
-        if best.exact_values is None:
-            raise BadInput(
-                f"exact certificate: {best.lifted.size} lifted states, or numbers that are no simple "
-                "fractions; use certify"
-            )
-        gains.append([b - v for b, v in zip(best.exact_values, own[i], strict=True)])
+    gains = [[b - v for b, v in zip(line, value, strict=True)] for line, value in zip(best, own, strict=True)]
     return exact_certificate(lifted, own, gains)
+
+
+def simple_fractions(profile: Sequence[np.ndarray], largest: int = 1000, tol: float = 1e-9) -> list[np.ndarray] | None:
+    """Returns the profile in fractions with denominators up to ``largest``; None where one is not within ``tol``."""
+    out = []
+    for play in profile:
+        exact = np.empty(play.shape, dtype=object)
+        for place, p in np.ndenumerate(play):
+            exact[place] = Fraction(float(p)).limit_denominator(largest)
+        if np.abs(floats(exact) - play).max() > tol or any(sum(row) != 1 for row in exact):
+            return None
+        out.append(exact)
+    return out
 
 
 def exact_state_values(lifted: StochasticGame, fixed: Sequence[Automaton], rate: Fraction) -> list[list[Fraction]]:

@@ -2,22 +2,40 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from backcast.games.equilibrium.lifted import Certificate, ExactCertificate, Table, as_strategies, lift
+from backcast.games.equilibrium.lifted import (
+    Certificate,
+    ExactCertificate,
+    Table,
+    as_strategies,
+    certify_table_exactly,
+    lift,
+    simple_fractions,
+)
+from backcast.games.equilibrium.path import OnPath, on_path
 from backcast.games.equilibrium.pure import pure_equilibria
 from backcast.games.equilibrium.qre import continuation
 from backcast.games.equilibrium.shapley import is_zero_sum, shapley
 from backcast.games.memory.automaton import Automaton
 from backcast.games.memory.windows import Windows
-from backcast.games.numbers import check_discount
+from backcast.games.numbers import check_discount, floats
 from backcast.games.problems.game import StochasticGame
 from backcast.games.solve.product import others_of
+from backcast.games.solve.response import place_words
 
 SEED_WEIGHT = 0.9
 """Share of a seed in the prior it gives; the rest is spread evenly so that every action is possible."""
+EXACT_STATES = 100
+"""Up to this many lifted states an equilibrium is also certified in fractions, where it is one in simple numbers."""
+Candidate = tuple[list[np.ndarray], Certificate, str]
+DUST = 1e-13
+"""Probabilities below this are rounding: they are set to 0, and the certificate is of the profile without them."""
+GIVEN = "given"
+"""How a profile that was asked about is said to have been found; it is certified whether an equilibrium or not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +46,8 @@ class Equilibrium:
     strategies: list[Automaton]
     method: str
     profile: list[np.ndarray]
+    path: OnPath
+    """What it plays; equilibria of one path differ only where play never gets."""
     exact: ExactCertificate | None = None
     """The certificate in fractions, where it was computed so."""
 
@@ -37,10 +57,9 @@ class Equilibrium:
         out = []
         for automaton in self.strategies:
             windows, own = Windows.of(automaton), automaton.actions[automaton.player]
-            many = len(automaton.states) > 1
             out.append(
                 {
-                    (f"{automaton.states[s]}: " if many else "") + windows.text(w, automaton.player): {
+                    place_words(automaton.states, s, windows.text(w, automaton.player), windows.memory): {
                         own[a]: float(row[w, a]) for a in np.flatnonzero(row[w] > 0)
                     }
                     for s, row in enumerate(automaton.chances)
@@ -74,21 +93,26 @@ def nash(
     seeds: Sequence[Sequence[Automaton]] = (),
     tol: float = 1e-9,
 ) -> list[Equilibrium]:
-    """Returns distinct equilibria in K-memory strategies, the most rewarding first, each certified (eps_all <= tol).
+    """Returns distinct equilibria in K-memory strategies, the most rewarding first, each certified: eps_all is
+    at most ``tol``, or that share of the largest value.
 
     Continuation from the uniform prior always ends where memory is ignored; others come from trigger profiles
     (play a joint action,
     punish any other for ever with the memory-less equilibrium), from given ``seeds`` (profiles of automata), and from
     ``starts`` random priors. Zero-sum games are solved by Shapley iteration. When nothing meets ``tol`` the best
-    found is returned.
+    found is returned. Given profiles are always among what is returned, whatever their certificates say.
     """
     rate = check_discount(game.discount if discount is None else discount)
     lifted = lift(game, memory)
     table = Table(lifted, rate)
-    found: list[Equilibrium] = []
+    found: list[Candidate] = []
 
     def keep(profile: list[np.ndarray], certificate: Certificate, method: str) -> None:
-        found.append(Equilibrium(certificate, as_strategies(game, memory, profile, method), method, profile))
+        if any((p < DUST).any() and (p[p < DUST] > 0).any() for p in profile):
+            profile = [np.where(p < DUST, 0.0, p) for p in profile]
+            profile = [p / p.sum(axis=1, keepdims=True) for p in profile]
+            certificate = table.certify(profile)
+        found.append((profile, certificate, method))
 
     if is_zero_sum(game):
         size = len(lifted.states) // len(game.states)
@@ -103,8 +127,10 @@ def nash(
         keep(path.profile, path.certificate, "qre from a prior")
     for given in seeds:
         profile = _tables(game, memory, given)
-        keep(profile, table.certify(profile), "seed")
-    return _chosen(found, tol)
+        keep(profile, table.certify(profile), GIVEN)
+    chosen = _chosen(found, tol)
+    chosen += [one for one in found if one[2] == GIVEN and not any(_same(one, other) for other in chosen)]
+    return [_finished(game, memory, lifted, rate, one) for one in chosen]
 
 
 def triggers(game: StochasticGame, memory: int, ground: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
@@ -149,26 +175,47 @@ def _tables(game: StochasticGame, memory: int, profile: Sequence[Automaton]) -> 
     return [np.broadcast_to(p, (len(game.states), *p.shape[1:])).reshape(-1, p.shape[2]).copy() for p in plays]
 
 
-def _chosen(found: list[Equilibrium], tol: float) -> list[Equilibrium]:
+def _chosen(found: list[Candidate], tol: float) -> list[Candidate]:
     """Those that are equilibria in all lifted states, else from the start, else the best; without repeats."""
-    good = [e for e in found if e.eps_all <= tol] or [e for e in found if e.eps_start <= tol]
+    near = [tol * max(1.0, *map(abs, one[1].values)) for one in found]
+    good = [one for one, room in zip(found, near, strict=True) if one[1].eps_all <= room]
+    good = good or [one for one, room in zip(found, near, strict=True) if one[1].eps_start <= room]
     if not good:
-        return [min(found, key=lambda e: e.eps_all)]
-    out: list[Equilibrium] = []
-    for one in sorted(good, key=lambda e: (-round(sum(e.values), 6), e.eps_all)):
-        if not any(all(np.abs(p - q).max() < 1e-6 for p, q in zip(one.profile, e.profile, strict=True)) for e in out):
+        return [min(found, key=lambda one: one[1].eps_all)]
+    out: list[Candidate] = []
+    for one in sorted(good, key=lambda one: (-round(sum(one[1].values), 6), one[1].eps_all)):
+        if not any(_same(one, other) for other in out):
             out.append(one)
     return out
 
 
+def _same(one: Candidate, other: Candidate) -> bool:
+    return all(np.abs(p - q).max() < 1e-6 for p, q in zip(one[0], other[0], strict=True))
+
+
+def _finished(game: StochasticGame, memory: int, lifted: StochasticGame, rate: Fraction, one: Candidate) -> Equilibrium:
+    """The profile as strategies; in fractions, with its certificate, where it is one of simple numbers."""
+    profile, certificate, method = one
+    exact = None
+    plays = simple_fractions(profile) if len(lifted.states) <= EXACT_STATES else None
+    proof = None if plays is None else certify_table_exactly(lifted, plays, rate)
+    if plays is not None and proof is not None and proof.eps_all <= certificate.eps_all * (1 + 1e-6) + 1e-12:
+        exact, profile = proof, plays
+        certificate = Certificate(tuple(float(v) for v in proof.values), float(proof.eps_start), float(proof.eps_all))
+    strategies = as_strategies(game, memory, profile, method)
+    return Equilibrium(
+        certificate, strategies, method, [floats(p) for p in profile], on_path(game, strategies, rate), exact
+    )
+
+
 def all_pure(game: StochasticGame, memory: int = 1, discount: Any = None, limit: int = 20_000) -> list[Equilibrium]:
     """Returns every pure K-memory equilibrium from the start (exact enumeration), as ``Equilibrium`` objects."""
-    out = []
+    out, rate = [], check_discount(game.discount if discount is None else discount)
     for pure in pure_equilibria(game, memory, discount, limit):
         profile = [np.eye(k)[list(choice)] for k, choice in zip(game.sizes, pure.choices, strict=True)]
         exact = pure.certificate
         certificate = Certificate(tuple(float(v) for v in exact.values), float(exact.eps_start), float(exact.eps_all))
-        out.append(
-            Equilibrium(certificate, as_strategies(game, memory, profile, "pure"), "enumeration", profile, exact)
-        )
+        strategies = as_strategies(game, memory, profile, "pure")
+        path = on_path(game, strategies, rate)
+        out.append(Equilibrium(certificate, strategies, "enumeration", profile, path, exact))
     return out

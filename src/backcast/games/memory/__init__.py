@@ -16,6 +16,8 @@ from backcast.games.memory.minimise import to_table as to_table
 from backcast.games.memory.mixture import Mixture as Mixture
 from backcast.games.memory.mixture import induced as induced
 from backcast.games.memory.mixture import parse_mixture as parse_mixture
+from backcast.games.memory.team import together as together
+from backcast.games.memory.team import two_seats as two_seats
 from backcast.games.memory.windows import Windows as Windows
 from backcast.games.memory.windows import embed as embed
 from backcast.games.memory.windows import k_memory as k_memory

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from backcast.core.errors import BadInput, nearest
 from backcast.games.memory.automaton import Automaton
+from backcast.games.memory.team import split_team, together
 from backcast.games.memory.windows import START, Windows, check_size, k_memory, memory_one
 from backcast.games.memory.zoo import named_automaton
 from backcast.games.numbers import parse_number, rational
@@ -16,14 +18,27 @@ from backcast.games.problems.files import split_joint
 from backcast.games.problems.game import StochasticGame
 
 KEYS = {"start", "nodes", "memory", "table", "default", "view", "name", "seen_states", "player", "states", "actions"}
+Hand = Callable[[Automaton], Automaton]
 
 
-def load_strategy(game: StochasticGame, source: str, player: int) -> Automaton:
+def load_strategy(game: StochasticGame, source: str, player: int, hand: Hand | None = None) -> Automaton:
     """Returns the strategy of ``player`` that ``source`` names.
 
-    A ``.json`` file (automaton or K-memory table), memory-one text ``first;CC,CD,DC,DD``, or a name of the zoo.
+    A ``.json`` file (automaton or K-memory table), memory-one text ``first;CC,CD,DC,DD``, or a name of the zoo; in the
+    team's seat of ``two_seats`` one for each member (``NAME&NAME``). ``hand``: done to each of them (noise).
     """
     text = str(source)
+    if game.team is not None and player == 1:
+        original = game.team[0]
+        return together(
+            game, [load_strategy(original, name, seat, hand) for name, seat in split_team(game, text)], text
+        )
+    found = _single(game, text, player)
+    return hand(found) if hand else found
+
+
+def _single(game: StochasticGame, text: str, player: int) -> Automaton:
+    """One player's strategy, as written."""
     if text.endswith(".json"):
         path = Path(text)
         if not path.is_file():

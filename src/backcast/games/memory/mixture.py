@@ -7,7 +7,7 @@ import numpy as np
 
 from backcast.core.errors import BadInput
 from backcast.games.memory.automaton import Automaton
-from backcast.games.memory.files import load_strategy
+from backcast.games.memory.files import Hand, load_strategy
 from backcast.games.numbers import floats, parse_number
 from backcast.games.problems.game import StochasticGame
 
@@ -51,9 +51,9 @@ class Mixture:
         return all(automaton.pure for automaton in self.types)
 
 
-def parse_mixture(game: StochasticGame, text: str, player: int) -> Mixture:
+def parse_mixture(game: StochasticGame, text: str, player: int, hand: Hand | None = None) -> Mixture:
     """Returns the mixture written ``tft:1,allc:1``; weights are normalised, a type is anything ``load_strategy``
-    reads."""
+    reads. ``hand``: done to every strategy (noise)."""
     entries, held = [], []
     for part in text.split(","):  # a memory-one vector holds commas of its own: a type ends where its weight is
         held.append(part)
@@ -63,7 +63,7 @@ def parse_mixture(game: StochasticGame, text: str, player: int) -> Mixture:
             held = []
     if held or not entries:
         raise BadInput(f"mixture: '{text}' is not a list of type:weight; write it like tft:1,allc:1")
-    types = tuple(load_strategy(game, name, player) for name, _ in entries)
+    types = tuple(load_strategy(game, name, player, hand) for name, _ in entries)
     weights = tuple(parse_number(weight, f"mixture weight of '{name}'") for name, weight in entries)
     return Mixture(types, weights)
 

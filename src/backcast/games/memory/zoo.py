@@ -108,7 +108,7 @@ BIDDERS: dict[str, Callable[[int, int], int]] = {
 }
 """Players of any two-player game with equal action lists: the last action when shown the other's last move."""
 
-GENERAL = ("uniform", "first", "last", "lowest", "highest", "mirror", "undercut", "always-ACTION")
+GENERAL = ("uniform", "first", "last", "lowest", "highest", "mirror", "undercut", "always-ACTION", "greedy", "fleeing")
 
 
 def names() -> list[str]:
@@ -142,12 +142,13 @@ def named_automaton(game: StochasticGame, name: str, player: int) -> Automaton:
 
 def _moore(game: StochasticGame, player: int, key: str) -> Automaton:
     steps, plays = MOORE[key].split(" / ")
+    labels = tuple(f"{m}{p}" for m, p in enumerate(plays))
     table = {}
     for step in steps.split()[1:]:
         place, target = step.split(">")
         node, move = place.split(":")
         table[(int(node), "CD".index(move))] = int(target)
-    return from_moves(game, player, ["CD".index(p) for p in plays], lambda m, other: table[(m, other)], key)
+    return from_moves(game, player, ["CD".index(p) for p in plays], lambda m, other: table[(m, other)], key, labels)
 
 
 def _mealy(game: StochasticGame, player: int, key: str) -> Automaton:
@@ -208,8 +209,8 @@ def _general(game: StochasticGame, key: str, name: str, player: int) -> Automato
         if action not in own:
             raise BadInput(f"opponent '{name}': '{action}' is not an action{nearest(action, own)}")
         return stationary(game, player, np.array(pure_row(size, own.index(action))), name.strip())
-    if key == "greedy" and game.name.startswith("pursuit"):
-        return _greedy(game, player)
+    if key in ("greedy", "fleeing") and game.name.startswith("pursuit"):
+        return _walker(game, player, key)
     if key in BIDDERS:
         if len(game.actions) != 2 or game.actions[0] != game.actions[1]:
             raise BadInput(
@@ -220,8 +221,13 @@ def _general(game: StochasticGame, key: str, name: str, player: int) -> Automato
     return None
 
 
-def _greedy(game: StochasticGame, player: int) -> Automaton:
-    from backcast.games.problems.pursuit import greedy_play
+def _walker(game: StochasticGame, player: int, key: str) -> Automaton:
+    from backcast.games.problems.pursuit import fleeing_play, greedy_play
 
+    if (key == "greedy") != (player < 2):
+        raise BadInput(
+            f"opponent '{key}': in pursuit players 1 and 2 are greedy hunters, and player 3, the prey, is fleeing"
+        )
     size = round(len(game.states) ** 0.25)
-    return stationary(game, player, greedy_play(size, player)[:, 0], "greedy")
+    rows = greedy_play(size, player) if key == "greedy" else fleeing_play(size)
+    return stationary(game, player, rows[:, 0], key)

@@ -12,7 +12,7 @@ from backcast.core.errors import BadInput
 from backcast.games.memory.automaton import Automaton
 from backcast.games.memory.mixture import Mixture
 from backcast.games.memory.windows import START
-from backcast.games.mixtures.belief import DEAD, Belief, BeliefProcess
+from backcast.games.mixtures.belief import DEAD, DIGITS, Belief, BeliefProcess
 from backcast.games.numbers import check_discount, rational
 from backcast.games.problems.game import StochasticGame
 from backcast.games.solve.evaluate import evaluate
@@ -285,7 +285,8 @@ def _bounded(process: BeliefProcess, rate: float, options: dict[str, Any]) -> Ba
         width = float(start @ (upper - lower))
         policy = bellman(transition, reward, rate, upper).argmax(axis=1)
         if width <= tol * max(1.0, abs(float(start @ upper))) or len(low) >= limit or not leaf.any():
-            a, b = float(start @ lower), float(start @ upper)
+            slack = _rounding(process, rate)
+            a, b = float(start @ lower) - slack, float(start @ upper) + slack
             return BayesValue((a + b) / 2, a, b, None, graph, process, policy, rational(rate))
         score = _reach(transition, rate, policy, start, leaf) * (upper - lower) * leaf
         wanted = min(int(leaf.sum()), max(16, len(low) // 4))
@@ -293,6 +294,12 @@ def _bounded(process: BeliefProcess, rate: float, options: dict[str, Any]) -> Ba
             if score[n] <= 0:
                 break
             graph.expand(n, process)
+
+
+def _rounding(process: BeliefProcess, rate: float) -> float:
+    """What rounding beliefs can add: a digit for each type and step, times what a belief can be worth."""
+    worth = float(np.ptp(process.payoff)) / (1 - rate)
+    return len(process.types) * 10.0**-DIGITS * worth / (1 - rate)
 
 
 def _sweep(transition: Any, reward: np.ndarray, rate: float, value: np.ndarray, leaf: np.ndarray) -> np.ndarray:

@@ -16,7 +16,8 @@ from backcast.games.numbers import exact_array, floats, rational
 from backcast.games.problems.game import StochasticGame
 
 DEAD = -1
-DIGITS = 11
+DIGITS = 13
+"""Floats in beliefs are rounded to this many digits, so that equal beliefs meet; the bounds allow for it."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from backcast.games.problems.game import StochasticGame
 from backcast.games.solve.evaluate import exact_values
 from backcast.games.solve.mdp import visits
 from backcast.games.solve.product import Product, product
-from backcast.games.solve.response import Response, best_response, simple
+from backcast.games.solve.response import Response, best_response, place_words, simple
 
 BRANCHES = 3_000
 """Bounds computed in one search before the best found is returned unproved."""
@@ -41,9 +41,7 @@ class MemoryValue:
         automaton, windows = self.strategy, Windows.of(self.strategy)
         own, states = automaton.actions[automaton.player], automaton.states
         return {
-            (f"{states[s]}: " if len(automaton.play) > 1 else "") + windows.text(w, automaton.player): own[
-                int(row[w].argmax())
-            ]
+            place_words(states, s, windows.text(w, automaton.player), windows.memory): own[int(row[w].argmax())]
             for s, row in enumerate(automaton.chances)
             for w in windows
         }

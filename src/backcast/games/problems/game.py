@@ -38,6 +38,8 @@ class StochasticGame:
     discount: Any = 0.9
     landing: np.ndarray | None = field(default=None)
     """Shape (n players, nonzeros) when the payoff depends on the next state, R(s, a, s'); ``rewards`` is its mean."""
+    team: Any = field(default=None)
+    """Where seat 1 is a team (``memory.team.two_seats``): the game of many players, and the learner's seat in it."""
 
     def __post_init__(self) -> None:
         _validate(self)
@@ -158,6 +160,12 @@ def _validate(game: StochasticGame) -> None:
     for kind, names in (("players", game.players), ("states", game.states), *(("actions", a) for a in game.actions)):
         if len(names) == 0 or len(set(names)) != len(names):
             raise BadInput(f"{who}: {kind} {list(names)} must be present and all different")
+    for names in game.actions:
+        for name in names:
+            if not name or name == "*" or any(sign in name for sign in " ,:\t\n"):
+                raise BadInput(
+                    f"{who}: action '{name}'; names of actions hold no space, comma or colon, and are not '*'"
+                )
     if len(game.actions) != n:
         raise BadInput(f"{who}: {n} players but action lists for {len(game.actions)}; give one list per player")
     wanted = (n, size, game.joint)

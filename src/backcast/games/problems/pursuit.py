@@ -52,9 +52,7 @@ def pursuit(size: int = 5) -> StochasticGame:
     return StochasticGame(
         name=f"pursuit {size}x{size}",
         players=("learner", "teammate", "prey"),
-        states=tuple(
-            f"{tuple(map(int, offsets[a]))}{tuple(map(int, offsets[b]))}" for a, b in zip(learner, mate, strict=True)
-        ),
+        states=tuple(f"{_said(offsets[a])}{_said(offsets[b])}" for a, b in zip(learner, mate, strict=True)),
         actions=(MOVES, MOVES, MOVES),
         rewards=rewards,
         indptr=indptr.astype(np.int64),
@@ -74,6 +72,22 @@ def greedy_play(size: int, seat: int = 1) -> np.ndarray:
     wanted = np.abs(after - 1)
     best = wanted == wanted.min(axis=1, keepdims=True)
     return np.asarray((best / best.sum(axis=1, keepdims=True))[:, None, :])
+
+
+def fleeing_play(size: int) -> np.ndarray:
+    """Returns the prey's stationary policy (S, 1, 5): the step that leaves the nearer hunter farthest, ties shared."""
+    cells = size * size
+    offsets = np.stack(np.unravel_index(np.arange(cells), (size, size)), axis=1)
+    learner, mate = (offsets[place] for place in np.divmod(np.arange(cells * cells), cells))
+    far = np.stack(
+        [np.minimum(_distance(learner - step, size), _distance(mate - step, size)) for step in STEPS], axis=1
+    )
+    best = far == far.max(axis=1, keepdims=True)
+    return np.asarray((best / best.sum(axis=1, keepdims=True))[:, None, :])
+
+
+def _said(offset: np.ndarray) -> str:
+    return f"({offset[0]},{offset[1]})"
 
 
 def _distance(offsets: np.ndarray, size: int) -> np.ndarray:

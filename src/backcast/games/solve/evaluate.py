@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+import scipy.sparse.linalg as spla
 from scipy.sparse.csgraph import connected_components
 
 from backcast.games.memory.automaton import Automaton
@@ -16,6 +17,9 @@ from backcast.games.problems.game import StochasticGame
 from backcast.games.solve.exact import Row, chain_values, solve_linear
 from backcast.games.solve.mdp import linear_values, visits
 from backcast.games.solve.product import Chain, chain_of
+
+DENSE = 1000
+"""Up to this many states of a recurrent class its stationary law is found by dense algebra."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,17 +155,29 @@ def recurrent_classes(transition: sp.csr_matrix) -> list[np.ndarray]:
     graph = sp.csr_matrix(transition > 0)
     count, label = connected_components(graph, directed=True, connection="strong")
     row = np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr))
-    leaks = np.unique(label[row[label[row] != label[graph.indices]]])
-    return [np.flatnonzero(label == c) for c in range(count) if c not in set(leaks.tolist())]
+    closed = np.ones(count, dtype=bool)
+    closed[label[row[label[row] != label[graph.indices]]]] = False
+    return members_of(label, closed)
+
+
+def members_of(label: np.ndarray, wanted: np.ndarray) -> list[np.ndarray]:
+    """Returns the members of every class c with wanted[c], in order of c; ``label``: class of each state."""
+    order = np.argsort(label, kind="stable")
+    ends = np.searchsorted(label[order], np.arange(len(wanted) + 1))
+    return [order[ends[c] : ends[c + 1]] for c in np.flatnonzero(wanted)]
 
 
 def stationary_law(transition: sp.csr_matrix, members: np.ndarray) -> np.ndarray:
     """Returns the stationary distribution of a recurrent class, aligned with ``members``."""
-    inside = transition[members][:, members].toarray()
-    system = inside.T - np.eye(len(members))
-    system[0] = 1.0
+    inside = transition[members][:, members].T
     right = np.zeros(len(members))
     right[0] = 1.0
+    if len(members) > DENSE:
+        sparse = (inside - sp.identity(len(members))).tolil()
+        sparse[0] = 1.0
+        return np.asarray(spla.spsolve(sparse.tocsc(), right))
+    system = inside.toarray() - np.eye(len(members))
+    system[0] = 1.0
     return np.linalg.solve(system, right)
 
 
@@ -173,6 +189,6 @@ def absorption(transition: sp.csr_matrix, start: np.ndarray, classes: list[np.nd
     if len(passing) == 0:
         return direct
     inside = sp.identity(len(passing), format="csc") - transition[passing][:, passing].T.tocsc()
-    visits = sp.linalg.spsolve(inside, start[passing])
+    visits = spla.spsolve(inside, start[passing])
     ends = np.array([(visits @ transition[passing][:, members]).sum() for members in classes])
     return np.asarray(direct + ends)

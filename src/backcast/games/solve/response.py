@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from backcast.games.memory.automaton import Automaton
+from backcast.games.memory.automaton import Automaton, stationary
 from backcast.games.memory.minimise import needed_memory
 from backcast.games.memory.windows import Windows
 from backcast.games.numbers import check_discount, floats, rational
@@ -68,6 +68,10 @@ class Response:
     def automaton(self) -> Automaton:
         """Returns the pure best response as an automaton that tracks the opponents' nodes (theorem 3.1)."""
         lifted = self.lifted
+        if not lifted.others:  # one player: a decision process
+            chosen = np.zeros((len(lifted.game.states), lifted.choices))
+            chosen[lifted.state] = np.eye(lifted.choices)[self.policy]
+            return stationary(lifted.game, lifted.player, chosen, "best response")
         nodes, place = np.unique(lifted.memory, axis=0, return_inverse=True)
         place = place.reshape(-1)
         states, game = len(lifted.game.states), lifted.game
@@ -133,15 +137,14 @@ class Response:
         if table is not None and table.memory is not None and memory in (None, table.memory):
             windows = Windows.of(table)
             words = [windows.text(int(m), lifted.player) for m in lifted.memory[:, 0]]
-            return {self._key(n, word): n for n, word in enumerate(words)}
+            return {self._key(n, word, table.memory): n for n, word in enumerate(words)}
         memory = self.memory if memory is None else memory
         shortest = 1 if len(lifted.game.states) == 1 else 0
         found = None if memory is None else self._windows(max(shortest, memory))
         return found if found is not None else {lifted.label(n): n for n in range(lifted.size)}
 
-    def _key(self, n: int, word: str) -> str:
-        states = self.lifted.game.states
-        return f"{states[self.lifted.state[n]]}: {word}" if len(states) > 1 else word
+    def _key(self, n: int, word: str, memory: int) -> str:
+        return place_words(self.lifted.game.states, int(self.lifted.state[n]), word, memory)
 
     def _windows(self, memory: int) -> dict[str, int] | None:
         """Windows play can produce -> lifted state; None when there are too many or a window is ambiguous."""
@@ -162,7 +165,7 @@ class Response:
                     return None
                 if len(found) > WINDOW_LIMIT:
                     return None
-        return {self._key(n, windows.text(w, lifted.player)): n for (_, w), n in found.items()}
+        return {self._key(n, windows.text(w, lifted.player), memory): n for (_, w), n in found.items()}
 
     def _differ(self, n: int, m: int) -> bool:
         """Whether two lifted states ask for different actions or are worth different amounts."""
@@ -174,6 +177,13 @@ class Response:
         ``value``."""
         own = evaluate_policy(self.lifted.transition, self.lifted.reward, float(self.discount), self.policy)
         return float(self.lifted.start @ own)
+
+
+def place_words(states: Sequence[str], state: int, window: str, memory: int) -> str:
+    """Returns ``state: window``: without the state where there is only one, without the window at memory 0."""
+    if len(states) == 1:
+        return window
+    return states[state] if memory == 0 else f"{states[state]}: {window}"
 
 
 def sorted_places(places: dict[str, int]) -> dict[str, int]:
