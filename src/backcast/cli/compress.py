@@ -52,6 +52,8 @@ class Options:
     """Patterns of layer names to leave as they are."""
     jobs: int = 1
     """Tensors packed at a time, in processes; the result does not depend on it."""
+    check: Literal["auto", "model", "layers"] = "auto"
+    """The result is loaded again: the whole model, or one layer at a time; auto takes the second if memory is short."""
 
 
 def main(options: Options) -> dict[str, Any]:
@@ -65,7 +67,9 @@ def main(options: Options) -> dict[str, Any]:
     if options.text is not None:
         raise BadInput("--text belongs to --plan; leave it out")
     settings = method_settings(options)
-    job = Job(resolve(options.model), options.out, settings, options.include, options.exclude, options.jobs)
+    job = Job(
+        resolve(options.model), options.out, settings, options.include, options.exclude, options.jobs, options.check
+    )
     return compress(job, options.model)
 
 
@@ -75,13 +79,15 @@ def _planned(options: Options) -> dict[str, Any]:
     from backcast.compress.stream import Job, Planned
     from backcast.lm.models import resolve
 
-    free = ("model", "out", "plan", "text", "include", "exclude", "jobs")
+    free = ("model", "out", "plan", "text", "include", "exclude", "jobs", "check")
     for name, field in Options.__dataclass_fields__.items():
         if name not in free and getattr(options, name) != field.default:
             raise BadInput(f"--plan chooses methods and bits itself; leave --{name} out")
     asked = plan_job.Asked(options.plan or "", None if options.text is None else read_text(options.text))
     nothing = Planned(asked.record(), {})
-    job = Job(resolve(options.model), options.out, nothing, options.include, options.exclude, options.jobs)
+    job = Job(
+        resolve(options.model), options.out, nothing, options.include, options.exclude, options.jobs, options.check
+    )
     return plan_job.compress_to(job, asked, options.model)
 
 
@@ -95,10 +101,10 @@ def show(result: dict[str, Any]) -> None:
         "folder": f"{result['bytes_before'] / 1e6:,.1f} MB -> {result['bytes_after'] / 1e6:,.1f} MB",
         "weights packed": f"{result['weights']:,}",
         "relative squared error": f"{result['relative_mse']:.6f}",
-        "reloaded, logits differ by": f"{result['reload_max_difference']:.2g}",
+        "reloaded, routes differ by": f"{result['reload_max_difference']:.2g}",
         "time": f"{result['seconds']:.1f} s, {result['cpu_seconds']:.1f} CPU-s",
         "left as they were": ", ".join(result["untouched"]) or "no layer",
-        "sample": result["sample"],
+        "sample": result["sample"] or "none: checked layer by layer",
     }
     if plan := result.get("plan"):
         used = ", ".join(f"{count} {name}" for name, count in plan["layers"].items() if count)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -51,6 +51,8 @@ class Job:
     """Patterns (``*.mlp.*``) of layer names to compress; all linear layers if empty."""
     exclude: tuple[str, ...] = ()
     jobs: int = 1
+    check: Literal["auto", "model", "layers"] = "auto"
+    """How the result is loaded again (``reload``)."""
 
     def record(self) -> dict[str, Any]:
         """The settings that the result depends on."""
