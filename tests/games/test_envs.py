@@ -122,7 +122,7 @@ def test_bad_options():
 @pytest.mark.parametrize("mode", envs.MODES)
 @pytest.mark.filterwarnings("ignore::UserWarning:gymnasium")
 def test_the_checker_passes_in_other_games(oracles, mode):
-    """The check passes in pursuit against a team, in a random game with R(s, a, s') as player 2, and with one action."""
+    """The check passes in pursuit against teams, and in a random game with R(s, a, s') as player 2."""
     rng = np.random.default_rng(5)
     made = [
         envs.opponent("pursuit:3", opponent="greedy&fleeing", observe=mode, k=0),
