@@ -201,6 +201,15 @@ def test_images_travel_with_their_rows():
     assert size(rows[0]) > size(rows[1])
 
 
+def test_a_batch_that_lost_its_images_is_left_alone():
+    """TRL says ``num_images`` None when it dropped them: image tokens without features go into no buffer."""
+    raw = batch(RAW, 1)
+    raw.data["num_images"] = None
+    replay = SampleReplay()
+    assert replay(raw) is raw
+    assert replay.buffer == []
+
+
 def test_images_that_cannot_lie_side_by_side_are_refused():
     raw = batch([0.5, 0.5], 1)
     other = batch([0.5], 2)
@@ -242,8 +251,8 @@ def test_a_replay_that_cannot_act_is_found_out():
     """A buffer that never fills (TRL 6804) is an opportunity not taken, since opportunities are counted apart."""
 
     class Broken(SampleReplay):
-        def _choose(self, batch, advantages):
-            return list(range(len(advantages))), []
+        def _choose(self, teach, count, step):
+            return teach, []
 
     broken = Broken()
     broken(batch(RAW))

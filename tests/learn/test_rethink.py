@@ -269,8 +269,8 @@ def test_all_parts_with_lora_resume_bit_for_bit(make_trainer):
 
     whole, resumed = build("whole"), build("resumed")
     whole.train()
-    assert all(part.acted for part in whole._parts)
+    assert all(part.acted for part in whole.parts)
     resumed.train(resume_from_checkpoint=whole.args.output_dir + "/checkpoint-1")
     first, second = whole.model.state_dict(), resumed.model.state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert [part.acted for part in whole._parts] == [part.acted for part in resumed._parts]
+    assert [part.acted for part in whole.parts] == [part.acted for part in resumed.parts]

@@ -53,6 +53,28 @@ def test_when_answers_are_the_same(given, answer, kind, equal):
     assert same(given, answer, kind) is equal
 
 
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        (r"so \boxed{B}", 1.0),
+        (r"\boxed{B.}", 1.0),
+        (r"\boxed{(B)}", 1.0),
+        (r"\boxed{\text{B}}", 1.0),
+        (r"\boxed{\mathbf{(B)}}", 1.0),
+        (r"\boxed{B. aspirin}", 1.0),
+        (r"$\boxed{B}$", 1.0),
+        (r"\boxed{A}, no: \boxed{B}", 1.0),
+        (r"\boxed{B}, no: \boxed{A}", 0.0),
+        (r"\boxed{\boxed{B}}", 1.0),
+        (r"\boxed{BC}", 0.0),
+        ("it must be B, surely", 0.0),
+    ],
+)
+def test_boxed_letters(text, right):
+    """U12, from the text of a reply to its reward: the last box counts, two letters in it are no answer."""
+    assert accuracy("choice")(completions=[text], answer=["B"]) == [right]
+
+
 def test_conversations_and_texts_are_rewarded_alike():
     chat = [[{"role": "assistant", "content": r"so \boxed{7}"}], [{"role": "assistant", "content": "the answer is 8"}]]
     assert accuracy("numeric")(completions=chat, answer=["7", "7"]) == [1.0, 0.0]

@@ -174,6 +174,41 @@ def test_groups_of_one_and_stale_servers(make_trainer):
     check_sync(False, -1, 5)
 
 
+def test_what_cannot_be_scored_is_left_out(make_trainer):
+    """TRL's None: no advantage for the answer, and no weight in the mean of its group, whatever the convention."""
+    seen = []
+
+    def reward(completions, **_):
+        """Two groups of four: 1, None, 0, None, and 1, 1, 1, None, which is flat."""
+        return [1.0, None, 0.0, None, 1.0, 1.0, 1.0, None]
+
+    class Watch(Recorder):
+        def __call__(self, batch):
+            seen.append(batch)
+            return batch
+
+    trainer = make_trainer(reward, parts={"shapers": [Watch()], "advantage": "center"}, max_steps=1)
+    trainer.train()
+    assert seen[0].data["advantages"].tolist() == [0.5, 0.0, -0.5, 0.0, 0.0, 0.0, 0.0, 0.0]
+    assert trainer.state.log_history[0]["frac_effective"] == 0.5
+
+
+def test_a_checkpoint_that_was_not_finished_is_refused(make_trainer):
+    """Killed after TRL's files and before ours: one line, and ``complete`` knows it."""
+    from pathlib import Path
+
+    from backcast.learn.keeper import complete, state_file
+
+    values = {"max_steps": 2, "save_strategy": "steps", "save_steps": 1}
+    trainer = make_trainer(parts={"shapers": [SampleReplay()]}, **values)
+    trainer.train()
+    whole, torn = (Path(trainer.args.output_dir) / f"checkpoint-{step}" for step in (1, 2))
+    state_file(torn, 0).unlink()
+    assert [complete(whole), complete(torn)] == [True, False]
+    with pytest.raises(BadInput, match="or was never finished"):
+        make_trainer(parts={"shapers": [SampleReplay()]}, **values).train(resume_from_checkpoint=str(torn))
+
+
 def test_shares_of_groups_are_logged_without_any_part(make_trainer):
     trainer = make_trainer(half_flat, max_steps=3)
     trainer.train()

@@ -87,6 +87,13 @@ def test_split_thinking_cases(text, parts):
         (r"<think>the answer is 1</think>The answer is 2", "2"),
         (r"<think>\boxed{1}</think>nothing here", None),
         (r"\boxed{unclosed", None),
+        (r"\boxed{3} and then \boxed{unclosed", "3"),
+        (r"\boxed{\frac{\sqrt{2}}{1 + \frac{1}{3}}}", r"\frac{\sqrt{2}}{1 + \frac{1}{3}}"),
+        (r"\boxed{the answer \boxed{B}}", "B"),
+        (r"\boxed{x \in \{1, 2\}}", r"x \in \{1, 2\}"),
+        (r"\boxed{\left\{ x \right.}", r"\left\{ x \right."),
+        (r"\boxed{a \\{b}}", r"a \\{b}"),
+        (r"$\boxed {\text{B}}$", r"\text{B}"),
         ("<answer></answer>", None),
         ("no statement at all", None),
         ("The answer is -3", "-3"),
@@ -97,3 +104,18 @@ def test_split_thinking_cases(text, parts):
 def test_last_answer_cases(text, answer):
     """Answer block, then box, then phrase; the last of each; only behind the thinking; None where there is none."""
     assert last_answer(text) == answer
+
+
+groups = st.recursive(
+    st.text(alphabet="ab1+ ", min_size=1, max_size=4),
+    lambda inner: st.lists(inner, min_size=1, max_size=3).map(
+        lambda parts: "".join("{" + part + "}" for part in parts)
+    ),
+    max_leaves=8,
+)
+
+
+@given(groups, groups)
+def test_any_groups_may_lie_in_a_box(first, last):
+    """The last box comes back whole, however deep its braces; an earlier one does not matter."""
+    assert last_answer(rf"so \boxed{{{first}}}, or rather \boxed{{{last}}} indeed") == (last.strip() or None)

@@ -142,7 +142,7 @@ class Batch:
     ``prompt_mask`` (B, P, padded left); ``completion_ids``, ``completion_mask``, ``old_per_token_logps`` (B, T, padded
     right); ``advantages`` (B,) or (B, T); the flag ``replayed`` (B,)."""
     rewards: Any
-    """(B,) the rewards of the rows that were generated, that the advantages came from."""
+    """(B,) the rewards of the rows that were generated, that the advantages came from; NaN: cannot be scored."""
     step: int
     """Optimiser steps taken when the batch was generated."""
     group: int

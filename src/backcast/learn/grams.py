@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -38,9 +39,18 @@ def shipped() -> list[str]:
 
 def words(text: str) -> list[tuple[str, int, int]]:
     """The words and punctuation marks of a text in lower case with straight quotes, each with its span in ``text``."""
-    # Characters whose lower case is longer than one ("İ") stay, so that spans are those of the text.
-    plain = "".join(low if len(low := char.lower()) == 1 else char for char in text.translate(_STRAIGHT))
+    plain = _plain(text)
     return [(found.group(), found.start(), found.end()) for found in _WORD.finditer(plain)]
+
+
+def _plain(text: str) -> str:
+    """Lower case with straight quotes, letter by letter: spans in it are those of the text."""
+    straight = text if text.isascii() else text.translate(_STRAIGHT)
+    low = straight.lower()
+    if len(low) == len(straight) and "Σ" not in straight:
+        return low
+    # A letter whose lower case is longer ("İ") stays; a capital sigma's depends on what stands behind it.
+    return "".join(low if len(low := char.lower()) == 1 else char for char in straight)
 
 
 class Matcher:
@@ -67,11 +77,17 @@ class Matcher:
 
     def find(self, text: str) -> list[Match]:
         """The matches in ``text``, from left to right."""
+        return self.find_in(words(text))
+
+    def find_in(self, parts: Sequence[tuple[str, int, int]]) -> list[Match]:
+        """The matches in the words of a text (as ``words`` gives them), from left to right."""
         found: list[Match] = []
-        parts = words(text)
         reached = 0
+        lengths_of = self._lengths
         for i, (word, start, _) in enumerate(parts):
-            for length in self._lengths.get(word, ()):
+            if word not in lengths_of:
+                continue
+            for length in lengths_of[word]:
                 number = self._known.get(tuple(part[0] for part in parts[i : i + length]))
                 if number is None or i + length > len(parts):
                     continue
@@ -88,6 +104,9 @@ class Matcher:
 
 def cover(text: str, found: Iterable[Match], offsets: Sequence[tuple[int, int]]) -> np.ndarray:
     """The mask of ``Matcher.mask`` from matches already found."""
+    found = list(found)
+    if not found:
+        return np.zeros(len(offsets), dtype=bool)
     marked = np.zeros(len(text) + 1, dtype=np.int64)
     for match in found:
         marked[match.start + 1 : match.end + 1] = [not char.isspace() for char in text[match.start : match.end]]
@@ -119,26 +138,22 @@ class TokenText:
         return self._from_bytes(ids) if self._by_bytes else self._from_windows(ids)
 
     def _from_bytes(self, ids: Sequence[int]) -> tuple[str, list[tuple[int, int]]]:
-        pieces = [self._piece(token) for token in ids]
+        known = self._bytes
+        pieces = [known[token] if token in known else self._piece(token) for token in ids]
         whole = b"".join(pieces)
+        edges = np.fromiter(accumulate(map(len, pieces), initial=0), dtype=np.int64, count=len(pieces) + 1)
         # Bytes that are no UTF-8 become one stand-in character each, so that characters and bytes can be counted.
         text = whole.decode("utf-8", "surrogateescape")
-        at = [0] * (len(whole) + 1)
         if len(text) == len(whole):
-            at = list(range(len(whole) + 1))
+            starts, ends = edges[:-1], edges[1:]
         else:
-            byte = 0
-            for number, char in enumerate(text):
-                width = len(char.encode("utf-8", "surrogateescape"))
-                at[byte : byte + width] = [number] * width
-                byte += width
-            at[byte] = len(text)
-        spans, byte = [], 0
-        for piece in pieces:
-            start, byte = byte, byte + len(piece)
-            end = at[byte] if not piece or byte == len(whole) or at[byte] != at[byte - 1] else at[byte] + 1
-            spans.append((at[start], end))
-        return text, spans
+            at = _characters(text)
+            starts, ends = at[edges[:-1]], at[edges[1:]]
+            # A token that ends inside a character covers it.
+            last = np.maximum(edges[1:] - 1, 0)
+            inside = (edges[1:] > edges[:-1]) & (edges[1:] < len(whole)) & (at[edges[1:]] == at[last])
+            ends = ends + inside
+        return text, list(zip(starts.tolist(), ends.tolist(), strict=True))
 
     def _piece(self, token: int) -> bytes:
         if token not in self._bytes:
@@ -159,6 +174,14 @@ class TokenText:
                 text += after[_shared(before, after) :]
             spans.append((start, len(text)))
         return text, spans
+
+
+def _characters(text: str) -> np.ndarray:
+    """For each byte of a text (stand-ins count one byte) the number of its character, and the count of all behind."""
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    widths = 1 + (codes >= 0x80).astype(np.int64) + (codes >= 0x800) + (codes >= 0x10000)
+    widths[(codes >= 0xDC80) & (codes <= 0xDCFF)] = 1
+    return np.append(np.repeat(np.arange(len(text)), widths), len(text))
 
 
 def _shared(a: str, b: str) -> int:

@@ -3,7 +3,30 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
+from backcast.core.credit import Convention, group_advantages
 from backcast.core.vitals import Vital
+
+
+def flat_groups(grouped: torch.Tensor) -> torch.Tensor:
+    """(groups,) whether all scored rewards of a group (groups, G) are equal; NaN stands for "cannot be scored"."""
+    low, high = grouped.nan_to_num(nan=torch.inf), grouped.nan_to_num(nan=-torch.inf)
+    flat: torch.Tensor = high.amax(1) <= low.amin(1)
+    return flat
+
+
+def scored_advantages(grouped: torch.Tensor, convention: Convention, eps: float) -> torch.Tensor:
+    """``core.credit.group_advantages`` of (groups, G) among the scored attempts; those that are NaN get 0."""
+    scored = ~torch.isnan(grouped)
+    if bool(scored.all()):
+        whole: torch.Tensor = group_advantages(grouped, convention, eps)
+        return whole
+    found = torch.zeros_like(grouped)
+    for group, (rewards, known) in enumerate(zip(grouped, scored, strict=True)):
+        if int(known.sum()) > 1:
+            found[group, known] = group_advantages(rewards[known][None], convention, eps)[0]
+    return found
 
 
 class GroupSums:
@@ -23,7 +46,7 @@ class GroupSums:
         A group is effective when its ``rewards`` (n,) differ, all correct or all wrong by ``scores`` (n,) above zero.
         """
         grouped, right = rewards.view(-1, size), scores.view(-1, size) > 0
-        effective = grouped.amax(1) != grouped.amin(1)
+        effective = ~flat_groups(grouped)
         counts = [int(effective.sum()), int(right.all(1).sum()), int((~right.any(1)).sum())]
         self.groups += len(grouped)
         self.effective, self.right, self.wrong = (

@@ -111,13 +111,13 @@ class PlanningCredit:
         return chosen
 
     def _masks(self, ids: torch.Tensor, valid: torch.Tensor) -> tuple[torch.Tensor, list[Any]]:
-        planning, found = torch.zeros_like(valid), []
-        for i, row in enumerate(ids.cpu().tolist()):
-            length = int(valid[i].sum())
+        planning, found = np.zeros(tuple(valid.shape), dtype=bool), []
+        for i, (row, length) in enumerate(zip(ids.tolist(), valid.sum(1).tolist(), strict=True)):
             known = self._row(tuple(row[:length]))
-            planning[i, :length] = torch.from_numpy(known[2])
+            if known[1]:
+                planning[i, :length] = known[2]
             found.append(known)
-        return planning, found
+        return torch.from_numpy(planning), found
 
     def _row(self, ids: tuple[int, ...]) -> tuple[str, list[Match], np.ndarray]:
         if ids not in self._known:

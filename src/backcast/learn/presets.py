@@ -3,6 +3,7 @@
 ``grpo_values`` gives what goes into TRL's ``GRPOConfig``, ``parts`` the shapers and rethinking that belong to it.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,8 +121,13 @@ def grpo_values(name: str) -> dict[str, Any]:
     return {key: constant.value for key, constant in preset(name).items() if key not in _OWN}
 
 
-def parts(name: str) -> dict[str, Any]:
-    """What a preset hands to ``GroupTrainer`` besides: ``advantage``, ``shapers`` and ``rethink``."""
+def parts(
+    name: str, grams: Sequence[str] | None = None, triggers: Mapping[Any, Sequence[str]] | None = None
+) -> dict[str, Any]:
+    """What a preset hands to ``GroupTrainer`` besides: ``advantage``, ``shapers`` and ``rethink``.
+
+    ``grams`` and ``triggers`` replace our English lists, for other languages and domains.
+    """
     from backcast.learn.hicra import PlanningCredit
     from backcast.learn.replay import FilterFlat, SampleReplay
     from backcast.learn.rethink import ForcedRethink
@@ -133,9 +139,10 @@ def parts(name: str) -> dict[str, Any]:
     if "replay_alpha" in values:
         found["shapers"].append(SampleReplay(values["replay_alpha"], episode=values["episode"]))
     if "alpha" in values:
-        found["shapers"].append(PlanningCredit(alpha=values["alpha"]))
+        found["shapers"].append(PlanningCredit(grams, alpha=values["alpha"]))
     if "share" in values:
+        words: dict[str, Any] = {} if triggers is None else {"triggers": triggers}
         found["rethink"] = ForcedRethink(
-            values["share"], values["quota"], values["imitate"], temperature=values["rethink_temperature"]
+            values["share"], values["quota"], values["imitate"], temperature=values["rethink_temperature"], **words
         )
     return found

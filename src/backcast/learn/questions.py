@@ -4,11 +4,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from backcast.core.errors import BadInput
 from backcast.core.problem import content_id, read_jsonl
-from backcast.learn import world
+from backcast.learn import gym, world
 from backcast.learn.rewards import content, same
 from backcast.lm.chat import last_answer
 
@@ -16,6 +16,33 @@ WORLD = "world"
 """Instead of a file or a model: the small world of ``backcast.learn.world``."""
 
 KINDS = ("numeric", "choice", "exact")
+
+
+class Asked(Protocol):
+    """What a training stage needs of a question; other rooms bring their own."""
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def prompt(self) -> str:
+        """The text put to the model."""
+        ...
+
+    @property
+    def answer(self) -> str:
+        """The right answer."""
+        ...
+
+    def right(self, text: str) -> bool:
+        """Whether a reply ends in the right answer."""
+        ...
+
+    def row(self, chat: bool) -> dict[str, Any]:
+        """The row of a data set, with every column that the reward reads."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -26,7 +53,7 @@ class Question:
     prompt: str
     answer: str
     kind: str
-    """``numeric``, ``choice``, ``exact``; ``world`` for tasks of the small world."""
+    """``numeric``, ``choice``, ``exact``; ``world`` for the small world, the question itself for reasoning-gym."""
 
     def right(self, text: str) -> bool:
         """Whether a reply ends in the right answer."""
@@ -42,6 +69,8 @@ def is_right(text: str, answer: str, kind: str) -> bool:
     """Whether the last answer that ``text`` states is ``answer``, by the rules of ``kind``."""
     if kind == WORLD:
         return world.right(text, answer)
+    if gym.is_gym(kind):
+        return gym.score(last_answer(text), kind) >= 1.0
     return same(last_answer(text), answer, kind)  # type: ignore[arg-type]
 
 
@@ -70,11 +99,15 @@ def read(path: Path | str) -> list[Question]:
 
 
 def load(named: str, heldout: float, seed: int) -> tuple[list[Question], list[Question]]:
-    """(to learn from, held out) of a file, or of the small world; a share ``heldout`` drawn by ``seed``."""
+    """(to learn from, held out) of a file, the small world or reasoning-gym; a share ``heldout`` drawn by ``seed``."""
     if named == WORLD:
         learn, held = world.tasks(seed)
         return [_of(task) for task in learn], [_of(task) for task in held]
-    found = read(named)
+    if gym.is_gym(named):
+        rows = gym.generate(named, seed)
+        found = [Question(f"{named}#{number}", *row) for number, row in enumerate(rows)]
+    else:
+        found = read(named)
     random.Random(seed).shuffle(found)
     count = min(len(found) - 1, max(1, round(heldout * len(found))))
     return found[count:], found[:count]

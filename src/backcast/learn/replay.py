@@ -5,7 +5,7 @@ the paper compares with. All are shapers for ``GroupTrainer``; put them before a
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,11 @@ class Kept:
     advantage: float
     born: int
     """Optimiser steps taken when it was generated."""
+    bytes: int = field(init=False, compare=False)
+    """Size of its tensors."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bytes", size(self.row))
 
 
 @dataclass
@@ -60,18 +65,23 @@ class _Redraw:
         """Replay measures only what it does."""
 
     def __call__(self, batch: Batch) -> Batch:
-        """The batch with its flat rows replaced; unchanged when none is flat. Raises BadInput on (B, T) advantages."""
+        """The batch with its flat rows replaced; unchanged when none is flat. Raises BadInput on (B, T) advantages.
+
+        Unchanged too is a batch whose images TRL dropped because an answer was cut inside one (it then says
+        ``num_images`` None): its image tokens have no features, so its rows cannot lie beside rows with images.
+        """
         if batch.data["advantages"].ndim != 1:
             raise BadInput("replay needs one advantage a row, found one a token; put replay before the other shapers")
+        if batch.data.get("num_images", ()) is None:
+            return batch
         advantages = batch.data["advantages"].detach().cpu().numpy()
-        stay, draws = self._choose(batch, advantages)
+        teach = keep(batch, [int(i) for i in np.flatnonzero(advantages)], advantages)
+        stay, draws = self._choose(teach, len(advantages), batch.step)
         self.batches += 1
-        flat = int((advantages == 0).sum())
-        self.opportunities += (
-            0 < flat < len(advantages)
-        )  # from the advantages alone: a buffer that never fills is a fault
+        # From the advantages alone: a buffer that never fills is a fault.
+        self.opportunities += 0 < len(teach) < len(advantages)
         self._count(batch, stay, draws)
-        if list(stay) == list(range(len(advantages))) and not draws:
+        if len(stay) == len(advantages) and not draws:
             return batch
         if not stay and not draws:
             skip = torch.ones(len(advantages), dtype=torch.bool, device=batch.data["advantages"].device)
@@ -79,7 +89,8 @@ class _Redraw:
         self.acted += bool(draws)
         return replace(batch, data=_rebuild(batch, stay, draws), entropies=None)
 
-    def _choose(self, batch: Batch, advantages: np.ndarray) -> tuple[Sequence[int], list[Kept]]:
+    def _choose(self, teach: list[Kept], count: int, step: int) -> tuple[list[Kept], list[Kept]]:
+        """(rows that stay, rows drawn again) for a batch of ``count`` rows of which ``teach`` have an advantage."""
         raise NotImplementedError
 
     def _draw(self, pool: Sequence[Kept], weights: np.ndarray, count: int) -> list[Kept]:
@@ -88,7 +99,7 @@ class _Redraw:
             return []
         return [pool[j] for j in self.rng.choice(len(pool), size=count, p=weights / total)]
 
-    def _count(self, batch: Batch, stay: Sequence[int], draws: list[Kept]) -> None:
+    def _count(self, batch: Batch, stay: list[Kept], draws: list[Kept]) -> None:
         ages = [batch.step - kept.born for kept in draws]
         rows = len(stay) + len(draws)
         sums = self._sums
@@ -151,9 +162,12 @@ class _Redraw:
         self._sums = _Sums(**state["sums"])
 
 
-def _rebuild(batch: Batch, stay: Sequence[int], draws: list[Kept]) -> dict[str, Any]:
-    current = unpack(batch.data, stay)
-    marked = [{**kept.row, "replayed": torch.tensor(True)} for kept in draws]
+_REPLAYED = torch.tensor(True)
+
+
+def _rebuild(batch: Batch, stay: list[Kept], draws: list[Kept]) -> dict[str, Any]:
+    current = [kept.row for kept in stay]
+    marked = [{**kept.row, "replayed": _REPLAYED} for kept in draws]
     whole = {
         key: value
         for key, value in batch.data.items()
@@ -193,16 +207,14 @@ class SampleReplay(_Redraw):
         self.alpha, self.episode, self.capacity = alpha, episode, capacity
         self.max_age, self.megabytes = max_age, megabytes
 
-    def _choose(self, batch: Batch, advantages: np.ndarray) -> tuple[Sequence[int], list[Kept]]:
+    def _choose(self, teach: list[Kept], count: int, step: int) -> tuple[list[Kept], list[Kept]]:
         if self.episode is not None and self.batches % self.episode == 0:
             self.buffer = []
         if self.max_age is not None:
-            self.buffer = [kept for kept in self.buffer if batch.step - kept.born <= self.max_age]
-        stay = [int(i) for i in np.flatnonzero(advantages)]
-        self.buffer += keep(batch, stay, advantages)
-        self.buffer = _bounded(self.buffer, self.capacity, self.megabytes)
+            self.buffer = [kept for kept in self.buffer if step - kept.born <= self.max_age]
+        self.buffer = _bounded([*self.buffer, *teach], self.capacity, self.megabytes)
         weights = replay_probabilities(np.array([kept.advantage for kept in self.buffer]), self.alpha)
-        return stay, self._draw(self.buffer, weights, len(advantages) - len(stay))
+        return teach, self._draw(self.buffer, weights, count - len(teach))
 
 
 def keep(batch: Batch, index: Sequence[int], advantages: np.ndarray) -> list[Kept]:
@@ -215,7 +227,7 @@ def _bounded(buffer: list[Kept], capacity: int, megabytes: float) -> list[Kept]:
     buffer = buffer[-capacity:]
     limit, total = megabytes * 2**20, 0.0
     for newest, kept in enumerate(reversed(buffer)):
-        total += size(kept.row)
+        total += kept.bytes
         if total > limit:
             return buffer[len(buffer) - max(newest, 1) :]  # one row at least: the batch needs something to draw
     return buffer
@@ -229,11 +241,9 @@ class FilterFlat(_Redraw):
     def __init__(self, seed: int = 42) -> None:
         super().__init__(seed)
 
-    def _choose(self, batch: Batch, advantages: np.ndarray) -> tuple[Sequence[int], list[Kept]]:
-        stay = [int(i) for i in np.flatnonzero(advantages)]
-        missing = len(advantages) - len(stay)
-        self.buffer = keep(batch, stay, advantages) if missing else []
-        return stay, self._draw(self.buffer, np.ones(len(self.buffer)), missing)
+    def _choose(self, teach: list[Kept], count: int, step: int) -> tuple[list[Kept], list[Kept]]:  # noqa: ARG002
+        self.buffer = teach
+        return teach, self._draw(teach, np.ones(len(teach)), count - len(teach))
 
 
 class AuthorsReplay(_Redraw):
@@ -249,11 +259,10 @@ class AuthorsReplay(_Redraw):
     def __init__(self, seed: int = 42) -> None:
         super().__init__(seed)
 
-    def _choose(self, batch: Batch, advantages: np.ndarray) -> tuple[Sequence[int], list[Kept]]:
-        half = len(advantages) // 2
-        current = keep(batch, [int(i) for i in np.flatnonzero(advantages)], advantages)
-        self.buffer = (self.buffer + current)[-half:] if half else []
-        draws = self._draw(current, _sizes(current), min(half, len(current)))
+    def _choose(self, teach: list[Kept], count: int, step: int) -> tuple[list[Kept], list[Kept]]:  # noqa: ARG002
+        half = count // 2
+        self.buffer = (self.buffer + teach)[-half:] if half else []
+        draws = self._draw(teach, _sizes(teach), min(half, len(teach)))
         need = half - len(draws)
         while self.buffer and need > len(self.buffer):
             draws += self.buffer

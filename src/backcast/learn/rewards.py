@@ -49,7 +49,7 @@ def _number(text: str) -> float | None:
 
 
 def _letter(text: str) -> str | None:
-    plain = re.sub(r"\\text(?:bf)?\{([^{}]*)\}", r"\1", text).strip()
+    plain = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}", r"\1", text).strip()
     found = re.match(r"\(?([A-Za-z])\)?(?![A-Za-z])", plain)
     return found.group(1).upper() if found else None
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from backcast.core.errors import WorkFailed
 
@@ -27,35 +28,40 @@ _WHOLE = ("token_type_ids", "mm_token_type_ids")
 def unpack(data: Mapping[str, Any], index: Sequence[int] | None = None) -> list[Row]:
     """The rows ``index`` (default: all) of a batch, each without its padding, copied so that the batch can be freed.
 
-    Tensors without a row dimension belong to the whole batch and are left out.
+    The rows' token fields are slices of one copy without padding; it is freed with the last of them. Images are copied
+    row by row. Tensors without a row dimension belong to the whole batch and are left out.
     """
     count, width = data["prompt_ids"].shape
-    prompts = data["prompt_mask"].sum(1).tolist()
-    lengths = data["completion_mask"].sum(1).tolist()
-    rows = []
-    for i in range(count) if index is None else index:
-        row: Row = {}
-        for key, value in data.items():
-            if isinstance(value, list):
-                row[key] = [_copy(value[i])] if isinstance(value[i], torch.Tensor) else value[i]
-            elif isinstance(value, torch.Tensor) and value.ndim > 0:
-                row[key] = _copy(_trim(key, value[i], width, prompts[i], lengths[i]))
-        rows.append(row)
-    return rows
+    chosen = list(range(count)) if index is None else list(index)
+    if not chosen:
+        return []
+    at = torch.tensor(chosen, device=data["prompt_ids"].device)
+    prompts, lengths = data["prompt_mask"].sum(1)[at].cpu(), data["completion_mask"].sum(1)[at].cpu()
+    left = torch.arange(width) >= width - prompts[:, None]
+    right = torch.arange(data["completion_ids"].shape[1]) < lengths[:, None]
+    spans = {
+        **dict.fromkeys(_LEFT, (left, prompts.tolist())),
+        **dict.fromkeys(_RIGHT, (right, lengths.tolist())),
+        **dict.fromkeys(_WHOLE, (torch.cat([left, right], dim=1), (prompts + lengths).tolist())),
+    }
+    fields: dict[str, Sequence[Any]] = {}
+    for key, value in data.items():
+        if isinstance(value, list):
+            fields[key] = [_own(value[i]) for i in chosen]
+        elif isinstance(value, torch.Tensor) and value.ndim > 0:
+            fields[key] = _split(value.detach()[at].cpu(), spans.get(key))
+    return [dict(zip(fields, row, strict=True)) for row in zip(*fields.values(), strict=True)]
 
 
-def _trim(key: str, value: torch.Tensor, width: int, prompt: int, length: int) -> torch.Tensor:
-    if key in _LEFT:
-        return value[width - prompt :]
-    if key in _RIGHT and value.ndim == 1:
-        return value[:length]
-    if key in _WHOLE:
-        return value[width - prompt : width + length]
-    return value
+def _own(value: Any) -> Any:
+    """An entry of a list, which holds one value a row; a tensor is copied and marked by a list of its own."""
+    return [value.detach().to("cpu", copy=True)] if isinstance(value, torch.Tensor) else value
 
 
-def _copy(value: Any) -> Any:
-    return value.detach().to("cpu", copy=True) if isinstance(value, torch.Tensor) else value
+def _split(value: torch.Tensor, span: tuple[torch.Tensor, list[int]] | None) -> Sequence[torch.Tensor]:
+    if span is not None and value.shape == span[0].shape:  # one value a token
+        return torch.split(value[span[0]], span[1])
+    return [row.clone() for row in value] if value.ndim > 2 else value.unbind(0)
 
 
 def pack(rows: Sequence[Row], pad_id: int, device: Any) -> dict[str, Any]:
@@ -70,22 +76,26 @@ def pack(rows: Sequence[Row], pad_id: int, device: Any) -> dict[str, Any]:
     for key in keys:
         values = _complete(key, rows)
         if key in _LEFT:
-            values = [_pad(value, prompt - len(value), 0, pad_id if key == "prompt_ids" else 0) for value in values]
-        elif key in _RIGHT and values[0].ndim == 1 and max(len(value) for value in values) > 1:
-            fill = {"completion_ids": pad_id, "tool_mask": 1}.get(key, 0)
-            values = [_pad(value, 0, length - len(value), fill) for value in values]
+            padded = pad_sequence(values, True, pad_id if key == "prompt_ids" else 0, "left")
+        elif key in _RIGHT and values[0].ndim == 1 and (length == 1 or any(len(value) != 1 for value in values)):
+            padded = pad_sequence(values, True, {"completion_ids": pad_id, "tool_mask": 1}.get(key, 0))
         elif key in _WHOLE:
             lefts = [prompt - len(row["prompt_ids"]) for row in rows]
-            values = [_pad(v, left, prompt + length - left - len(v), 0) for v, left in zip(values, lefts, strict=True)]
-        batch[key] = _join(key, values, device)
+            padded = torch.stack([_pad(v, n, prompt + length - n - len(v)) for v, n in zip(values, lefts, strict=True)])
+        else:
+            batch[key] = _join(key, values, device)
+            continue
+        batch[key] = padded.to(device)
     return batch
 
 
 def _complete(key: str, rows: Sequence[Row]) -> list[Any]:
-    """The field of every row; a row from a batch without images has none of them."""
+    """The field of every row; a row from a batch without images has none of them, and one without tools no mask."""
     known = next(row[key] for row in rows if key in row)
     if key in _WHOLE:
         return [row.get(key, known.new_zeros(len(row["prompt_ids"]) + len(row["completion_ids"]))) for row in rows]
+    if key == "tool_mask":
+        return [row.get(key, known.new_ones(len(row["completion_ids"]))) for row in rows]
     if isinstance(known, list):
         return [row.get(key, [known[0][:0]]) for row in rows]
     if isinstance(known, torch.Tensor):
@@ -93,8 +103,8 @@ def _complete(key: str, rows: Sequence[Row]) -> list[Any]:
     return [row.get(key, 0) for row in rows]
 
 
-def _pad(value: torch.Tensor, left: int, right: int, fill: float) -> torch.Tensor:
-    return torch.nn.functional.pad(value, (left, right), value=fill)
+def _pad(value: torch.Tensor, left: int, right: int) -> torch.Tensor:
+    return torch.nn.functional.pad(value, (left, right))
 
 
 def _join(key: str, values: list[Any], device: Any) -> Any:
@@ -102,8 +112,6 @@ def _join(key: str, values: list[Any], device: Any) -> Any:
         return [value.to(device) for (value,) in values]
     if not isinstance(values[0], torch.Tensor):
         return values
-    if key in _LEFT + _RIGHT + _WHOLE or values[0].ndim == 0:
-        return torch.stack(values).to(device)
     if len({value.shape for value in values}) > 1:
         shapes = sorted({str(tuple(value.shape)) for value in values})
         raise WorkFailed(f"replay cannot put '{key}' of shapes {', '.join(shapes)} into one batch; use one image size")

@@ -1,9 +1,10 @@
 """GroupTrainer: TRL's GRPOTrainer with credit, replay and rethinking as parts. The only door to TRL's RL.
 
-Tested with TRL 1.16. What is overridden: ``_generate_and_score_completions`` (parts act on the finished batch),
-``_generate`` (rethinking, before rewards), ``_calculate_rewards`` (rewards are remembered), ``_compute_loss`` and
-``training_step`` (imitation term, true ratios, batches without any lesson), and saving and loading of the parts' state.
-Without parts every one of these is TRL's own, bit for bit.
+Tested with TRL 1.16. Six methods are overridden, each for what TRL has no hook for: ``_generate`` (rethinking comes
+before rewards), ``_calculate_rewards`` (rewards are remembered), ``_generate_and_score_completions`` (parts act on the
+finished batch), ``_get_per_token_logps_and_entropies`` and ``_compute_loss`` (imitation, true ratios), and
+``_load_optimizer_and_scheduler`` (the parts' state comes back before the first batch). The rest goes through callbacks
+(``learn.keeper``). Without parts every one of these is TRL's own, bit for bit.
 """
 
 import contextlib
@@ -11,7 +12,6 @@ import functools
 import inspect
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,10 +20,11 @@ from trl.trainer.grpo_config import GRPOConfig as GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
-from backcast.core.credit import Batch, Convention, Shaper, group_advantages
+from backcast.core.credit import Batch, Convention, Shaper
 from backcast.core.errors import BadInput, WorkFailed
 from backcast.core.vitals import Vital, must_act
-from backcast.learn.groups import GroupSums
+from backcast.learn.groups import GroupSums, flat_groups, scored_advantages
+from backcast.learn.keeper import Keeper, restore
 from backcast.learn.rethink import ForcedRethink
 from backcast.learn.stitch import rethink_round
 
@@ -70,14 +71,20 @@ class GroupTrainer(_Trl):  # type: ignore[misc]
         checked = [_checked(reward) for reward in reward_funcs] if isinstance(reward_funcs, list) else None
         super().__init__(model, checked or _checked(reward_funcs), **kwargs)
         self.shapers, self.rethink, self.advantage = list(shapers), rethink, advantage
-        self._parts: list[Any] = [*self.shapers, *([rethink] if rethink else [])]
+        if self._is_vlm and self._tokenizer.padding_side != "left":
+            raise BadInput(
+                "the processor pads on the right, but TRL pads prompts on the left, so token kinds would shift by the "
+                'padding; set processor.tokenizer.padding_side = "left"'
+            )
+        self.parts: list[Any] = [*self.shapers, *([rethink] if rethink else [])]
         _check_order(self.shapers)
-        for part in self._parts:
+        for part in self.parts:
             part.attach(self._tokenizer, self.accelerator.process_index)
         self.group_sums = GroupSums()
         self._rows: list[dict[str, Any]] = []
         self._rewards = self._scored = torch.empty(0)
-        self._skips: list[bool] = []
+        self.skips: list[bool] = []
+        self.add_callback(Keeper(self))
 
     # ------------------------------------------------------------------ a batch, from prompts to advantages
 
@@ -122,6 +129,7 @@ class GroupTrainer(_Trl):  # type: ignore[misc]
         scores: torch.Tensor = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         self._scored = scores
         self._rewards = (scores * self.reward_weights.to(scores.device)).nansum(dim=1)
+        self._rewards[torch.isnan(scores).all(dim=1)] = torch.nan  # not to be scored, as TRL has it
         return scores
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -130,7 +138,7 @@ class GroupTrainer(_Trl):  # type: ignore[misc]
         if not self.model.training:
             return data
         self._count_groups()
-        if not self._parts and self.advantage is None:
+        if not self.parts and self.advantage is None:
             return data
         check_sync(self.use_vllm, getattr(self, "_last_loaded_step", None), self.state.global_step)
         data["advantages"] = self._advantages(data["advantages"])
@@ -147,17 +155,19 @@ class GroupTrainer(_Trl):  # type: ignore[misc]
     def _advantages(self, found: torch.Tensor) -> torch.Tensor:
         """This process's advantages: by our convention if one is named, and exact zeros for flat groups."""
         grouped = self._rewards.view(-1, self.num_generations)
-        start = self.accelerator.process_index * len(found)
-        flat = (grouped.amax(1) == grouped.amin(1)).repeat_interleave(self.num_generations)[start : start + len(found)]
         if self.advantage is not None:
             eps = 1e-4 if self.advantage.startswith("std") else 0.0
-            found = group_advantages(grouped, self.advantage, eps).reshape(-1)[start : start + len(found)]
-        return torch.where(flat.to(found.device), torch.zeros_like(found), found)
+            mine = scored_advantages(grouped, self.advantage, eps)
+        flat = flat_groups(grouped).repeat_interleave(self.num_generations)
+        start = self.accelerator.process_index * len(found)
+        own = slice(start, start + len(found))
+        found = found if self.advantage is None else mine.reshape(-1)[own]
+        return torch.where(flat[own].to(found.device), torch.zeros_like(found), found)
 
     def _batch(self, data: dict[str, Any]) -> Batch:
-        behaviour = any(part.replays for part in self._parts) and "old_per_token_logps" not in data
+        behaviour = any(part.replays for part in self.parts) and "old_per_token_logps" not in data
         entropies = None
-        wanted = any(part.entropies for part in self._parts)
+        wanted = any(part.entropies for part in self.parts)
         if behaviour or wanted:
             logps, entropies = self._behaviour(data, wanted)
             data.setdefault("old_per_token_logps", logps)
@@ -206,15 +216,15 @@ class GroupTrainer(_Trl):  # type: ignore[misc]
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
         found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
-        self._logps = found[0] if self._parts and torch.is_grad_enabled() else None
+        self._logps = found[0] if self.parts and torch.is_grad_enabled() else None
         return found
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         loss: torch.Tensor = super()._compute_loss(model, inputs)
-        if not self._parts or self._logps is None:
+        if not self.parts or self._logps is None:
             return loss
         logps, self._logps = self._logps, None
-        self._skips.append(bool(inputs["skip"].all()))
+        self.skips.append(bool(inputs["skip"].all()))
         self._log_ratios(logps.detach(), inputs)
         if self.rethink is not None and self.rethink.imitate > 0:
             term = self.rethink.imitation(logps, inputs)
@@ -230,18 +240,6 @@ class GroupTrainer(_Trl):  # type: ignore[misc]
             self._metrics["train"]["replay/ratio_mean"].append(ratio.mean().item())
             self._metrics["train"]["replay/ratio_max"].append(ratio.max().item())
 
-    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
-        """TRL's step; if no row of the whole optimiser step teaches anything, its gradients are dropped unused.
-
-        A zero gradient would still move the weights, by momentum and weight decay.
-        """
-        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
-        if self._parts and self.accelerator.sync_gradients:
-            if self._skips and all(self._skips):
-                model.zero_grad(set_to_none=True)
-            self._skips = []
-        return loss
-
     # ------------------------------------------------------------------ vital signs
 
     def _count_groups(self) -> None:
@@ -251,14 +249,15 @@ class GroupTrainer(_Trl):  # type: ignore[misc]
             self._metrics["train"][name].append(value)
 
     def _watch(self) -> None:
-        for part in self._parts:
+        for part in self.parts:
             for name, value in part.metrics().items():
                 self._metrics["train"][name].append(value)
-            acted, chances = self._everywhere(part)
+            acted, chances = self.everywhere(part)
             if chances >= PATIENCE:
                 must_act(part.name, acted, chances)
 
-    def _everywhere(self, part: Any) -> tuple[int, int]:
+    def everywhere(self, part: Any) -> tuple[int, int]:
+        """Batches that a part changed and could have changed, summed over processes; all processes must ask."""
         counts = torch.tensor([[part.acted, part.opportunities]], device=self.accelerator.device)
         acted, chances = self.accelerator.gather(counts).sum(0).tolist()
         return acted, chances
@@ -266,48 +265,12 @@ class GroupTrainer(_Trl):  # type: ignore[misc]
     def vitals(self) -> list[Vital]:
         """Vital signs of the groups and of every part, over the whole training (of this process)."""
         replay = any(shaper.replays for shaper in self.shapers)
-        return [*self.group_sums.vitals(replay), *(vital for part in self._parts for vital in part.vitals())]
-
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        """TRL's training; raises InertMethod at its end if a part had opportunities and changed nothing at all."""
-        result = super().train(*args, **kwargs)
-        for part in self._parts:
-            must_act(part.name, *self._everywhere(part))
-        return result
-
-    # ------------------------------------------------------------------ state
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
-        state = {
-            "step": self._step,
-            "buffered": self._buffered_inputs,
-            "parts": [part.state_dict() for part in self._parts],
-            "groups": self.group_sums.state_dict(),
-        }
-        torch.save(state, folder / _state_file(self.accelerator.process_index))
+        return [*self.group_sums.vitals(replay), *(vital for part in self.parts for vital in part.vitals())]
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is None:
-            return
-        path = Path(checkpoint) / _state_file(self.accelerator.process_index)
-        if not path.exists():
-            raise BadInput(f"'{path}' is missing: this checkpoint is of another trainer or number of processes")
-        state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
-        if len(state["parts"]) != len(self._parts):
-            raise BadInput(
-                f"'{path}' was written with {len(state['parts'])} parts, this trainer has {len(self._parts)}"
-            )
-        self._step, self._buffered_inputs = state["step"], state["buffered"]
-        for part, kept in zip(self._parts, state["parts"], strict=True):
-            part.load_state_dict(kept)
-        self.group_sums.load_state_dict(state["groups"])
-
-
-def _state_file(rank: int) -> str:
-    return f"group_trainer_{rank}.pt"
+        if checkpoint is not None:
+            restore(self, checkpoint)
 
 
 def _ignore(*_: Any) -> None:

@@ -94,7 +94,7 @@ def last_answer(text: str) -> str | None:
     tagged = None
     if ANSWER_OPEN in reply:
         tagged = reply.rsplit(ANSWER_OPEN, 1)[1].split(ANSWER_CLOSE, 1)[0].strip()
-    boxed = _last_boxed(reply if tagged is None else tagged)
+    boxed = last_boxed(reply if tagged is None else tagged)
     if boxed is not None:
         return boxed
     if tagged is not None:
@@ -106,14 +106,19 @@ def last_answer(text: str) -> str | None:
     return sentence.strip(" *_`\"'“”‘’$") or None
 
 
-def _last_boxed(text: str) -> str | None:
-    start = text.rfind(r"\boxed{")
-    if start < 0:
-        return None
-    begin = start + len(r"\boxed{")
-    depth = 1
-    for at in range(begin, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[at], 0)
-        if depth == 0:
-            return text[begin:at].strip() or None
+_BOX = re.compile(r"\\boxed\s*\{")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace is text, a bare one opens or closes a group
+
+
+def last_boxed(text: str) -> str | None:
+    r"""What stands in the last ``\boxed{}`` that closes, whatever groups lie in it; None without one, or if empty.
+
+    Of nested boxes, the inner one.
+    """
+    for box in reversed(list(_BOX.finditer(text))):
+        depth = 1
+        for found in _BRACE.finditer(text, box.end()):
+            depth += {"{": 1, "}": -1}.get(found.group(), 0)
+            if depth == 0:
+                return text[box.end() : found.start()].strip() or None
     return None

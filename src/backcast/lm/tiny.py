@@ -1,4 +1,4 @@
-"""A tiny language model with a real tokenizer and chat template, made offline in milliseconds: for tests and trials."""
+"""Tiny models with real tokenizers and chat templates, made offline in milliseconds: for tests and trials."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,3 +78,93 @@ def tiny_tokenizer(vocabulary: int = 512) -> "PreTrainedTokenizerFast":
     )
     tokenizer.chat_template = CHATML
     return tokenizer
+
+
+_VISION = ["<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>"]
+
+CHATML_IMAGES = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}{{ '<|vision_start|><|image_pad|><|vision_end|>' }}"
+    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+"""ChatML whose messages may be lists of texts and images."""
+
+
+def tiny_vlm(seed: int = 0) -> tuple[Any, Any]:
+    """(model, processor): a random Qwen2.5-VL of about 60,000 parameters that really looks at its images.
+
+    Images are read by Pillow alone, without torchvision: patches of 4 x 4 pixels, one token for every 8 x 8 pixels,
+    between one and sixteen tokens an image. The processor takes no videos, which would need torchvision. The same seed
+    gives the same weights.
+    """
+    import torch
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    processor = _image_processor()
+    ids = {token: processor.tokenizer.convert_tokens_to_ids(token) for token in _VISION}
+    text = {
+        "vocab_size": len(processor.tokenizer),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 1024,
+        "initializer_range": 0.3,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [2, 1, 1]},
+        "bos_token_id": _SPECIAL.index(OPEN),
+        "eos_token_id": _SPECIAL.index(CLOSE),
+        "pad_token_id": _SPECIAL.index(PAD),
+    }
+    vision = {
+        "depth": 1,
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_heads": 2,
+        "out_hidden_size": 32,
+        "patch_size": 4,
+        "window_size": 16,
+        "fullatt_block_indexes": [0],
+        "initializer_range": 0.3,
+    }
+    config = Qwen2_5_VLConfig(
+        text_config=text,
+        vision_config=vision,
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        tie_word_embeddings=True,
+        dtype=torch.float32,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Qwen2_5_VLForConditionalGeneration(config)
+    model.generation_config.eos_token_id = _SPECIAL.index(CLOSE)
+    return model, processor
+
+
+def _image_processor() -> Any:
+    from transformers import ProcessorMixin, Qwen2_5_VLProcessor
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    class ImagesOnly(Qwen2_5_VLProcessor):
+        """Qwen2.5-VL's processor without its video part."""
+
+        def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
+            self.image_token, self.video_token = "<|image_pad|>", "<|video_pad|>"
+            self.image_token_id, self.video_token_id = tokenizer.convert_tokens_to_ids(
+                [self.image_token, self.video_token]
+            )
+            parent: Any = ProcessorMixin  # untyped upstream
+            parent.__init__(self, image_processor, tokenizer, chat_template=chat_template)
+
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": _VISION})
+    size = {"shortest_edge": 8 * 8, "longest_edge": 16 * 8 * 8}
+    pixels = Qwen2VLImageProcessorPil(patch_size=4, merge_size=2, temporal_patch_size=2, size=size)
+    tokenizer.chat_template = CHATML_IMAGES
+    tokenizer.padding_side = "left"  # as generation needs it
+    return ImagesOnly(pixels, tokenizer, chat_template=CHATML_IMAGES)

@@ -15,7 +15,8 @@ class Settings:
     """VL-Rethinker: replay what still teaches, then think again."""
 
     problems: str = "world"
-    """JSON Lines of {id?, prompt, answer, kind: numeric|choice|exact}; "world": the small world that ships with us."""
+    """JSON Lines of {id?, prompt, answer, kind: numeric|choice|exact}; "world": the small world that ships with us;
+    "reasoning-gym:NAME[:SIZE]": generated questions, if that extra is installed."""
     model: str = "world"
     """Alias, folder, .gguf or hub id; "world": a tiny model, warmed up on the small world in about a minute."""
     replay: Literal["ssr", "filter", "authors"] = "ssr"

@@ -6,6 +6,7 @@ from typing import Any
 
 from backcast.core.errors import BadInput
 from backcast.core.run import Plan, Run, Stage
+from backcast.learn.gym import is_gym
 from backcast.learn.questions import WORLD, load
 from backcast.learn.stages import Training, check_model, start, train
 from backcast.recipes.estimate import Work, check, memory
@@ -63,7 +64,7 @@ def train_stage(
 
 
 def _inputs(problems: str) -> list[Path]:
-    if problems == WORLD:
+    if problems == WORLD or is_gym(problems):
         return []
     if not Path(problems).exists():
         raise BadInput(f"no such file: '{problems}'; give a JSON Lines file of questions")

@@ -1,0 +1,71 @@
+"""What GroupTrainer does through TRL's callbacks, so that it need not override the methods around them."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from backcast.core.errors import BadInput
+from backcast.core.vitals import must_act
+
+
+def state_file(checkpoint: Path | str, rank: int) -> Path:
+    """Where the state of one process lies in a checkpoint; written last, so where it is, the rest is whole."""
+    return Path(checkpoint) / f"group_trainer_{rank}.pt"
+
+
+def complete(checkpoint: Path) -> bool:
+    """Whether a checkpoint was written to its end (a killed process may leave half of one)."""
+    return state_file(checkpoint, 0).exists()
+
+
+class Keeper(TrainerCallback):
+    """Saves the parts with each checkpoint, drops the gradients of steps that teach nothing, ends with a check."""
+
+    def __init__(self, trainer: Any) -> None:
+        self.trainer = trainer
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:  # noqa: ARG002
+        """If no row of the whole optimiser step teaches anything, its gradients are dropped unused.
+
+        A zero gradient would still move the weights, by momentum and weight decay.
+        """
+        skips, self.trainer.skips = self.trainer.skips, []
+        if skips and all(skips):
+            model.zero_grad(set_to_none=True)
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        """Writes batch, parts and counts of this process beside TRL's own checkpoint."""
+        trainer = self.trainer
+        path = state_file(Path(args.output_dir) / f"checkpoint-{state.global_step}", trainer.accelerator.process_index)
+        kept = {
+            "step": trainer._step,
+            "buffered": trainer._buffered_inputs,
+            "parts": [part.state_dict() for part in trainer.parts],
+            "groups": trainer.group_sums.state_dict(),
+        }
+        beside = path.with_suffix(".part")
+        torch.save(kept, beside)
+        beside.replace(path)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        """Raises InertMethod if a part had opportunities and changed nothing at all."""
+        for part in self.trainer.parts:
+            must_act(part.name, *self.trainer.everywhere(part))
+
+
+def restore(trainer: Any, checkpoint: str) -> None:
+    """Takes back what ``Keeper.on_save`` wrote; BadInput if it is missing or of other parts."""
+    path = state_file(checkpoint, trainer.accelerator.process_index)
+    if not path.exists():
+        raise BadInput(
+            f"'{path}' is missing: this checkpoint is of another trainer or number of processes, or was never finished"
+        )
+    state = torch.load(path, map_location=trainer.accelerator.device, weights_only=True)
+    if len(state["parts"]) != len(trainer.parts):
+        raise BadInput(f"'{path}' was written with {len(state['parts'])} parts, this trainer has {len(trainer.parts)}")
+    trainer._step, trainer._buffered_inputs = state["step"], state["buffered"]
+    for part, kept in zip(trainer.parts, state["parts"], strict=True):
+        part.load_state_dict(kept)
+    trainer.group_sums.load_state_dict(state["groups"])
