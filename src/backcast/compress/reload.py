@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from backcast.compress import shards
 from backcast.compress.opened import Opened, open_folder
-from backcast.core.errors import WorkFailed
+from backcast.core.errors import BadInput, WorkFailed
 
 SAMPLE = "The capital of France is"
 """What the sample generation goes on from."""
@@ -23,13 +23,16 @@ def check(folder: Path, how: How = "auto") -> dict[str, Any]:
     """Compares the fast kernels with plain decoding on what was written; the largest difference, and a sample.
 
     ``model`` loads the whole and compares logits; ``layers`` holds one layer at a time, compares its outputs, and has
-    no sample; ``auto`` takes the second where the model does not fit into the memory that is free. Raises WorkFailed
-    when the two disagree.
+    no sample; ``auto`` takes the second where the model does not fit into the memory that is free, and for models that
+    read no text. Raises WorkFailed when the two disagree.
     """
     opened = open_folder(folder)
+    speaks = any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json"))
+    if how == "model" and not speaks:
+        raise BadInput(f"'{folder}' has no tokenizer, so nothing can be read to the whole model; use --check layers")
     if how == "auto":
         free = room()
-        how = "model" if free is None or needed(opened) <= free else "layers"
+        how = "model" if speaks and (free is None or needed(opened) <= free) else "layers"
     try:
         return {**(_layers(opened) if how == "layers" else _model(folder)), "checked": how}
     except (MemoryError, RuntimeError) as error:
