@@ -73,7 +73,7 @@ def test_a_judge_that_says_nothing_readable(tiny_llama, pairs, tmp_path):
     [
         (["m", "--on", "nowhere.jsonl"], "no such file: 'nowhere.jsonl'"),
         (["m", "--on", "writng:x.jsonl"], "unknown kind 'writng'; did you mean 'writing'?"),
-        (["m", "--on", "{odd}"], "its columns (a, b) fit no kind of judgement; known: writing"),
+        (["m", "--on", "{odd}"], "its columns (a, b) fit no kind of judgement; known: choice, writing"),
         (["m", "--on", "{empty}"], "no items"),
         (["m", "--on", "writing:{odd}"], "no column 'prompt'"),
         (["m", "--on", "{pairs}", "--judge", "j"], "--judge compares two models"),

@@ -163,6 +163,7 @@ PROOFS = {
     "wgm": "e2e/test_compress.py",
     "splitquant": "e2e/test_compress.py",
     "games": "games/test_agents.py",
+    "alphamed": "e2e/test_alphamed.py",
 }
 """Which test runs a method's recipe from its input to its report."""
 

@@ -87,7 +87,7 @@ def test_split_thinking_cases(text, parts):
         (r"<think>the answer is 1</think>The answer is 2", "2"),
         (r"<think>\boxed{1}</think>nothing here", None),
         (r"\boxed{unclosed", None),
-        (r"\boxed{3} and then \boxed{unclosed", None),
+        (r"\boxed{3} and then \boxed{unclosed", "3"),
         (r"\boxed{\frac{\sqrt{2}}{1 + \frac{1}{3}}}", r"\frac{\sqrt{2}}{1 + \frac{1}{3}}"),
         (r"\boxed{the answer \boxed{B}}", "B"),
         (r"\boxed{x \in \{1, 2\}}", r"x \in \{1, 2\}"),

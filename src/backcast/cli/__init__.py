@@ -20,6 +20,7 @@ VERBS = {
     "demo": "the main job on the embedded model, report at the end",
     "run": "run a recipe: NAME or FILE.toml, or --resume DIR",
     "reason": "REER: the reasoning that makes known-good texts likely",
+    "curate": "which questions still teach a model: levels, duplicates, a balanced draw",
     "compress": "a model in fewer bits, honestly counted: WGM, SplitQuant, round to nearest",
     "export": "a packed model for other runtimes: plain folder, GGUF, compressed-tensors, ONNX",
     "judge": "score a model on a file: gap with interval",

@@ -20,6 +20,10 @@ class Options:
     """The packed model's folder; the same command again goes on from where it stopped."""
     method: Literal["wgm", "splitquant", "rtn"] = "wgm"
     """wgm: groups of magnitudes; splitquant: three clusters with a grid each; rtn: round to nearest, the baseline."""
+    plan: str | None = None
+    """Whole folder (2.0gb, 120mb) or bits per weight (4.5bits): the best mix of methods, layer by layer."""
+    text: Path | None = None
+    """With --plan: weigh layers by what their errors do to predictions of this text (default: no data is used)."""
     bits: int = 4
     """Per code, 1 to 8. What is really stored per weight is printed as true bits."""
     preset: Literal["ours", "exact", "paper", "v3"] = "ours"
@@ -56,9 +60,29 @@ def main(options: Options) -> dict[str, Any]:
     from backcast.compress.stream import Job
     from backcast.lm.models import resolve
 
+    if options.plan is not None:
+        return _planned(options)
+    if options.text is not None:
+        raise BadInput("--text belongs to --plan; leave it out")
     settings = method_settings(options)
     job = Job(resolve(options.model), options.out, settings, options.include, options.exclude, options.jobs)
     return compress(job, options.model)
+
+
+def _planned(options: Options) -> dict[str, Any]:
+    from backcast.compress import plan_job
+    from backcast.compress.score import read_text
+    from backcast.compress.stream import Job, Planned
+    from backcast.lm.models import resolve
+
+    free = ("model", "out", "plan", "text", "include", "exclude", "jobs")
+    for name, field in Options.__dataclass_fields__.items():
+        if name not in free and getattr(options, name) != field.default:
+            raise BadInput(f"--plan chooses methods and bits itself; leave --{name} out")
+    asked = plan_job.Asked(options.plan or "", None if options.text is None else read_text(options.text))
+    nothing = Planned(asked.record(), {})
+    job = Job(resolve(options.model), options.out, nothing, options.include, options.exclude, options.jobs)
+    return plan_job.compress_to(job, asked, options.model)
 
 
 def show(result: dict[str, Any]) -> None:
@@ -76,6 +100,11 @@ def show(result: dict[str, Any]) -> None:
         "left as they were": ", ".join(result["untouched"]) or "no layer",
         "sample": result["sample"],
     }
+    if plan := result.get("plan"):
+        used = ", ".join(f"{count} {name}" for name, count in plan["layers"].items() if count)
+        rows["layers stored as"] = used
+        rows["no mix is better by"] = f"more than {100 * plan['gap']:.2g} % in error"
+        rows["the choice as a picture"] = plan["report"]
     for name, value in rows.items():
         table.add_row(name, value)
     tables.console().print(table)

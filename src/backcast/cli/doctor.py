@@ -16,6 +16,7 @@ EXTRAS = {
     "learn": "trl",
     "compress": "numba",
     "games": "gymnasium",
+    "text": "math_verify",
     "agents": "stable_baselines3",
 }
 """An extra of the package, and a module by which to tell that it is installed."""

@@ -11,7 +11,7 @@ import tyro
 from backcast.core import stats
 from backcast.core.errors import BadInput, nearest
 from backcast.core.problem import read_jsonl
-from backcast.lm.base import LM
+from backcast.lm.base import LM, Sampling
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,11 @@ class Options:
     model: Annotated[str, tyro.conf.Positional]
     """Alias, folder, .gguf, hub id, or http(s)://host:port/v1#name."""
     on: str
-    """[writing:|perplexity:]FILE. writing: JSON Lines {id?, prompt, answer}; with --judge also requests alone, in the
-    layouts of WritingBench, LongBench-Write and HelloBench. perplexity: any text; with --against also KL and agreement.
-    The kind is read from the columns; a prefix forces it."""
+    """[writing:|choice:|perplexity:]FILE. writing: JSON Lines {id?, prompt, answer}; with --judge also requests alone,
+    in the layouts of WritingBench, LongBench-Write and HelloBench. choice: questions with options, {id?, question,
+    options, answer} or the layout of MedQA, MedMCQA, PubMedQA, MMLU, MMLU-Pro, GPQA, MedXpertQA or ARC (JSON Lines,
+    JSON, CSV, parquet). perplexity: any text; with --against also KL and agreement. The kind is read from the columns;
+    a prefix forces it."""
     against: str | None = None
     """Another model, judged on the same items: gives a paired difference."""
     judge: str | None = None
@@ -42,6 +44,8 @@ class Options:
     """Every draw follows from it."""
     limit: int | None = None
     """Only the first so many items."""
+    by: Literal["generation", "letter", "text"] = "generation"
+    """How a choice is made: written (greedily, the letter boxed), or the option whose letter or text is likeliest."""
     protocol: Literal["strided", "gptq"] = "strided"
     """Of a perplexity: windows that overlap by half, each token scored once; or whole windows side by side."""
     context: int = 1024
@@ -85,8 +89,13 @@ def show(result: dict[str, Any]) -> None:
     out.print(table)
     for name, value in result["parts"].items():
         out.print(f"{name.replace('_', ' ')}: {tables.number(value)}", style="dim")
+    for group in ("subjects", "levels"):
+        for name, found in result.get(group, {}).items():
+            bounds = tables.interval(found["low"], found["high"])
+            out.print(f"{group[:-1]} {name}: {tables.number(found['value'])} {bounds} n = {found['n']}", style="dim")
     if result["unparsed"]:
-        out.print(f"{result['unparsed']} verdicts could not be read and are left out", style="yellow")
+        what = "answers could not be read: wrong" if "subjects" in result else "verdicts could not be read: left out"
+        out.print(f"{result['unparsed']} {what}", style="yellow")
 
 
 @dataclass(frozen=True)
@@ -208,7 +217,40 @@ def _perplexity(options: Options, path: Path) -> dict[str, Any]:
     return {**found, "model": options.model, **({"against": options.against} if options.against else {})}
 
 
+def _choice(options: Options, path: Path) -> dict[str, Any]:
+    from backcast.text.answers import Answers, by_generation, by_likelihood, figures
+    from backcast.text.problems import read_questions
+
+    if options.judge or options.scorer:
+        raise BadInput("--judge and --scorer read writing; questions are answered by rule and need neither")
+    questions = read_questions(path, options.seed)[: options.limit]
+    sampling = Sampling(0.0, 1.0, options.answer_tokens, options.seed)
+    _resolve(options)
+
+    def answers(model: str) -> Answers:
+        lm = _load(model, options)
+        if options.by == "generation":
+            return by_generation(questions, lm, sampling)
+        return by_likelihood(questions, lm, options.by)
+
+    mine = answers(options.model)
+    result = {**figures(mine), "model": options.model}
+    if options.against is None:
+        return result
+    theirs = answers(options.against)
+    difference = stats.paired(mine.right, theirs.right, options.seed)
+    result["parts"]["unparsed_rate_against"] = theirs.unparsed / len(questions)
+    return {**result, **_against(options, theirs.accuracy().value, difference)}
+
+
+def _is_choice(row: Mapping[str, Any]) -> bool:
+    from backcast.text.problems import is_questions
+
+    return is_questions(dict(row))
+
+
 KINDS = {
+    "choice": Kind(_is_choice, _choice),
     "writing": Kind(_is_writing, _writing),
     # A text has no columns: only the prefix chooses it.
     "perplexity": Kind(lambda _: False, _perplexity),
@@ -224,6 +266,8 @@ def _kind(on: str) -> tuple[str, Path]:
             raise BadInput(f"--on: unknown kind '{prefix[1]}'{nearest(prefix[1], KINDS)}")
         return prefix[1], Path(prefix[2])
     path = Path(on)
+    if path.suffix.lower() in (".json", ".csv", ".tsv", ".parquet"):  # tables hold questions
+        return "choice", path
     first = next((row for _, row in read_jsonl(path)), None)
     if first is None:
         raise BadInput(f"{path}: no items; give at least one line")

@@ -1,14 +1,15 @@
 """One compression from end to end: pack, reload, compare, generate a sample, write the card, give the figures."""
 
 import json
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from backcast.compress.layout import Layout
-from backcast.compress.stream import RESULT, Job, differences, fingerprint, pack_model
+from backcast.compress.stream import RESULT, WORK, Job, differences, fingerprint, pack_model
 from backcast.core.errors import BadInput, WorkFailed
 from backcast.core.files import write_atomic, write_json
 
@@ -19,18 +20,18 @@ TOLERANCE = 1e-3
 """Most difference of logits between the routes, relative to the largest logit."""
 
 
-def compress(job: Job, title: str) -> dict[str, Any]:
+def compress(job: Job, title: str, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Compresses a model folder and returns the figures of ``backcast compress --json``.
 
     The packed folder is loaded again before success is declared: its logits by the fast kernels are compared with those
-    by plain decoding. A finished folder of the same job is answered from its record. Raises BadInput for anything that
-    cannot be compressed, WorkFailed when the reloaded model does not agree.
+    by plain decoding. ``more`` is added to the figures. A finished folder of the same job is answered from its record.
+    Raises BadInput for anything that cannot be compressed, WorkFailed when the reloaded model does not agree.
     """
-    finished = _finished(job)
+    finished = finished_before(job)
     if finished is not None:
         return finished
     began, cpu = time.monotonic(), time.process_time()
-    packed = pack_model(job)
+    packed = pack_model(job, finish=False)
     checked = check(job.out)
     tensors = packed["tensors"]
     layouts = [Layout(**record["layout"]) for record in tensors]
@@ -49,15 +50,18 @@ def compress(job: Job, title: str) -> dict[str, Any]:
         **checked,
         "out": str(job.out),
         "untouched": packed["untouched"],
+        **(more or {}),
     }
     write_atomic(job.out / "README.md", _card(title, job, figures))
     _write_record(job, figures, tensors)
+    shutil.rmtree(job.out / WORK)
     return figures
 
 
 def folder_bytes(folder: Path) -> int:
-    """Bytes of all files of a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    """Bytes of all files of a folder, work in progress left out."""
+    files = (path for path in folder.rglob("*") if path.is_file() and WORK not in path.relative_to(folder).parts)
+    return sum(path.stat().st_size for path in files)
 
 
 def check(folder: Path) -> dict[str, Any]:
@@ -108,7 +112,8 @@ def _write_record(job: Job, figures: dict[str, Any], tensors: list[dict[str, Any
     write_json(job.out / RESULT, {**mark, "figures": figures, "tensors": tensors})
 
 
-def _finished(job: Job) -> dict[str, Any] | None:
+def finished_before(job: Job) -> dict[str, Any] | None:
+    """The figures of a finished folder of the same job, None if there is none; raises BadInput for another job's."""
     path = job.out / RESULT
     if not path.exists():
         return None
@@ -117,6 +122,7 @@ def _finished(job: Job) -> dict[str, Any] | None:
     changed = differences({key: stored[key] for key in mark}, mark)
     if changed:
         raise BadInput(f"'{job.out}' holds a model compressed otherwise ({changed}); use another --out")
+    shutil.rmtree(job.out / WORK, ignore_errors=True)  # killed after the record was written
     figures: dict[str, Any] = stored["figures"]
     return figures
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,22 @@ import numpy as np
 from backcast.compress import rtn, shards, splitquant, wgm
 from backcast.compress.guard import GUARD, METHOD, VERSION
 from backcast.compress.layout import Encoded, Floats, Layout, decode
-from backcast.compress.model import choose, find_layers, read_config
+from backcast.compress.model import Layers, choose, find_layers, read_config
 from backcast.core.errors import BadInput
 from backcast.core.files import write_json
 from backcast.core.parallel import pmap
 
 Settings = rtn.RTN | wgm.WGM | splitquant.SplitQuant
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Settings tensor by tensor, as a plan chose them; tensors without any stay as they are."""
+
+    asked: Mapping[str, Any]
+    """What the plan was asked for; the layers follow from it and the model."""
+    layers: Mapping[str, Settings]
+
 
 WORK = ".work"
 RESULT = "compress.json"
@@ -35,7 +46,7 @@ class Job:
 
     source: Path
     out: Path
-    settings: Settings
+    settings: Settings | Planned
     include: tuple[str, ...] = ()
     """Patterns (``*.mlp.*``) of layer names to compress; all linear layers if empty."""
     exclude: tuple[str, ...] = ()
@@ -45,14 +56,14 @@ class Job:
         """The settings that the result depends on."""
         return {
             "method": METHODS[type(self.settings)],
-            "settings": asdict(self.settings),
+            "settings": dict(self.settings.asked) if isinstance(self.settings, Planned) else asdict(self.settings),
             "include": list(self.include),
             "exclude": list(self.exclude),
             "version": VERSION,
         }
 
 
-METHODS: dict[type, str] = {wgm.WGM: "wgm", splitquant.SplitQuant: "splitquant", rtn.RTN: "rtn"}
+METHODS: dict[type, str] = {wgm.WGM: "wgm", splitquant.SplitQuant: "splitquant", rtn.RTN: "rtn", Planned: "plan"}
 
 
 @dataclass(frozen=True)
@@ -73,21 +84,18 @@ def encode(weights: Floats, settings: Settings, name: str) -> Encoded:
     return rtn.encode(weights, settings, name)
 
 
-def pack_model(job: Job) -> dict[str, Any]:
+def pack_model(job: Job, *, finish: bool = True) -> dict[str, Any]:
     """Writes the packed folder; returns one record a packed tensor and what was left untouched.
 
+    Without ``finish`` the work folder stays, so that a caller with more to do can be killed and resumed too.
     Raises BadInput for a folder that cannot be compressed, for an ``out`` that holds something else or was begun with
     other settings, and for weights that are not finite.
     """
     config = read_config(job.source)
-    entries = [entry for path in source_shards(job.source) for entry in shards.read_header(path)[0]]
-    layers = find_layers(job.source)
-    chosen = {f"{name}.weight" for name in choose(layers, job.include, job.exclude)}
-    targets = [entry for entry in entries if entry.name in chosen and entry.dtype in shards.FLOATS]
-    if not targets:
-        raise BadInput(f"the weights in '{job.source}' bear none of the model's layer names; re-save it first")
+    targets, layers = find_targets(job)
     work = begin(job)
-    tasks = [Task(entry, job.settings, work) for entry in targets]
+    settings = [_settings(job, entry.name) for entry in targets]
+    tasks = [Task(entry, how, work) for entry, how in zip(targets, settings, strict=True) if how is not None]
     records = pmap(pack_tensor, tasks, jobs=job.jobs, label="packing tensors")
     by_name = {record["name"]: record for record in records}
     for path in source_shards(job.source):
@@ -95,12 +103,28 @@ def pack_model(job: Job) -> dict[str, Any]:
     _write_index(job)
     _copy_rest(job)
     _write_config(job, config, records)
-    shutil.rmtree(work)
+    if finish:
+        shutil.rmtree(work)
     left = sorted(name for name in layers.linear if f"{name}.weight" not in by_name)
     return {
         "tensors": records,
-        "untouched": {**layers.untouched, **dict.fromkeys(left, "excluded or not in the files")},
+        "untouched": {**layers.untouched, **dict.fromkeys(left, "excluded, planned so, or not in the files")},
     }
+
+
+def find_targets(job: Job) -> tuple[list[shards.Entry], Layers]:
+    """The tensors that ``include`` and ``exclude`` choose, in the order of the files, and the model's layers."""
+    entries = [entry for path in source_shards(job.source) for entry in shards.read_header(path)[0]]
+    layers = find_layers(job.source)
+    chosen = {f"{name}.weight" for name in choose(layers, job.include, job.exclude)}
+    targets = [entry for entry in entries if entry.name in chosen and entry.dtype in shards.FLOATS]
+    if not targets:
+        raise BadInput(f"the weights in '{job.source}' bear none of the model's layer names; re-save it first")
+    return targets, layers
+
+
+def _settings(job: Job, name: str) -> Settings | None:
+    return job.settings.layers.get(name) if isinstance(job.settings, Planned) else job.settings
 
 
 def source_shards(folder: Path) -> list[Path]:
@@ -227,11 +251,17 @@ def _write_index(job: Job) -> None:
 
 
 def _copy_rest(job: Job) -> None:
+    for path in small_files(job.source):
+        shutil.copyfile(path, job.out / path.name)
+
+
+def small_files(source: Path) -> list[Path]:
     """Tokenizer, chat template, generation settings: every small file that is not weights, configuration or card."""
     own = ("config.json", "README.md", "backcast.json", "model.safetensors.index.json")
-    for path in sorted(job.source.iterdir()):
-        if path.is_file() and path.suffix in (".json", ".jinja", ".txt", ".model") and path.name not in own:
-            shutil.copyfile(path, job.out / path.name)
+    kinds = (".json", ".jinja", ".txt", ".model")
+    return [
+        path for path in sorted(source.iterdir()) if path.is_file() and path.suffix in kinds and path.name not in own
+    ]
 
 
 def _write_config(job: Job, config: dict[str, Any], records: list[dict[str, Any]]) -> None:

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from backcast.core.errors import BadInput
 from backcast.core.problem import content_id, read_jsonl
@@ -16,6 +16,33 @@ WORLD = "world"
 """Instead of a file or a model: the small world of ``backcast.learn.world``."""
 
 KINDS = ("numeric", "choice", "exact")
+
+
+class Asked(Protocol):
+    """What a training stage needs of a question; other rooms bring their own."""
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def prompt(self) -> str:
+        """The text put to the model."""
+        ...
+
+    @property
+    def answer(self) -> str:
+        """The right answer."""
+        ...
+
+    def right(self, text: str) -> bool:
+        """Whether a reply ends in the right answer."""
+        ...
+
+    def row(self, chat: bool) -> dict[str, Any]:
+        """The row of a data set, with every column that the reward reads."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from backcast.core.run import Curve, Gap, StageResult, View
 from backcast.core.stats import wilson
 from backcast.core.trace import Trace, TraceLog
 from backcast.core.vitals import Vital
-from backcast.learn.questions import WORLD, Question, correct
+from backcast.learn.questions import WORLD, Asked, correct
 from backcast.lm.base import Prompt, Sampling
 
 METRIC = "1 - accuracy, held out"
@@ -57,7 +57,7 @@ class Training:
             raise ValueError(f"micro must divide prompts x group = {self.prompts * self.group}, found {self.micro}")
 
 
-def start(folder: Path, model: str, held: Sequence[Question], training: Training) -> StageResult:
+def start(folder: Path, model: str, held: Sequence[Asked], training: Training) -> StageResult:
     """The model to begin with, measured; ``world`` is made and warmed up here, anything else is resolved."""
     from backcast.learn import world
     from backcast.lm.models import resolve
@@ -87,19 +87,21 @@ def start(folder: Path, model: str, held: Sequence[Question], training: Training
 def train(
     folder: Path,
     begin: Path,
-    questions: tuple[Sequence[Question], Sequence[Question]],
+    questions: tuple[Sequence[Asked], Sequence[Asked]],
     training: Training,
     parts: Callable[[], Mapping[str, Any]],
     baseline: float | None,
+    reward: Callable[..., list[float]] = correct,
 ) -> StageResult:
     """Trains a model with ``parts`` (given to GroupTrainer), saves it in ``folder/model`` and measures it.
 
-    A killed training goes on from its last checkpoint. ``baseline`` is the accuracy that the gap is set against.
+    A killed training goes on from its last checkpoint. ``baseline`` is the accuracy that the gap is set against, and
+    ``reward`` (TRL's signature) reads the columns of the questions' rows.
     """
     from backcast.learn.keeper import complete
 
     learn, held = questions
-    trainer = _trainer(folder / "trainer", begin, learn, training, parts())
+    trainer = _trainer(folder / "trainer", begin, learn, training, {"reward_funcs": reward, **parts()})
     saved = sorted(
         filter(complete, (folder / "trainer").glob("checkpoint-*")), key=lambda path: int(path.name.split("-")[1])
     )
@@ -129,7 +131,7 @@ def _missed(share: Any) -> tuple[float | None, float | None, float | None]:
     return tuple(None if x is None else 1 - x for x in (share.value, share.high, share.low))  # type: ignore[return-value]
 
 
-def _trainer(out: Path, begin: Path, learn: Sequence[Question], training: Training, parts: Mapping[str, Any]) -> Any:
+def _trainer(out: Path, begin: Path, learn: Sequence[Asked], training: Training, parts: Mapping[str, Any]) -> Any:
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
 
@@ -165,7 +167,6 @@ def _trainer(out: Path, begin: Path, learn: Sequence[Question], training: Traini
         parts = {**parts, "peft_config": adapter}
     trainer = GroupTrainer(
         AutoModelForCausalLM.from_pretrained(begin),
-        correct,
         args=GRPOConfig(**values),
         train_dataset=Dataset.from_list([question.row(bool(tokenizer.chat_template)) for question in learn]),
         processing_class=tokenizer,
@@ -196,7 +197,7 @@ def _save(trainer: Any, folder: Path, training: Training) -> None:
     trainer.processing_class.save_pretrained(folder)
 
 
-def measure(folder: Path, model: Path, held: Sequence[Question], training: Training) -> list[bool]:
+def measure(folder: Path, model: Path, held: Sequence[Asked], training: Training) -> list[bool]:
     """For each held-out question whether one sampled answer is right; the answers become the stage's traces."""
     from backcast.lm.local import LocalLM
 

@@ -94,7 +94,7 @@ def last_answer(text: str) -> str | None:
     tagged = None
     if ANSWER_OPEN in reply:
         tagged = reply.rsplit(ANSWER_OPEN, 1)[1].split(ANSWER_CLOSE, 1)[0].strip()
-    boxed = _last_boxed(reply if tagged is None else tagged)
+    boxed = last_boxed(reply if tagged is None else tagged)
     if boxed is not None:
         return boxed
     if tagged is not None:
@@ -110,14 +110,15 @@ _BOX = re.compile(r"\\boxed\s*\{")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace is text, a bare one opens or closes a group
 
 
-def _last_boxed(text: str) -> str | None:
-    """What stands in the last box, whatever groups lie in it; None if it never closes. Of nested boxes, the inner."""
-    boxes = list(_BOX.finditer(text))
-    if not boxes:
-        return None
-    begin, depth = boxes[-1].end(), 1
-    for found in _BRACE.finditer(text, begin):
-        depth += {"{": 1, "}": -1}.get(found.group(), 0)
-        if depth == 0:
-            return text[begin : found.start()].strip() or None
+def last_boxed(text: str) -> str | None:
+    r"""What stands in the last ``\boxed{}`` that closes, whatever groups lie in it; None without one, or if empty.
+
+    Of nested boxes, the inner one.
+    """
+    for box in reversed(list(_BOX.finditer(text))):
+        depth = 1
+        for found in _BRACE.finditer(text, box.end()):
+            depth += {"{": 1, "}": -1}.get(found.group(), 0)
+            if depth == 0:
+                return text[box.end() : found.start()].strip() or None
     return None

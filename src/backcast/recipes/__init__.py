@@ -31,7 +31,7 @@ class Method:
 METHODS = (
     Method(1, "REER", "2509.06160", "reasons", "reer"),
     Method(2, "HICRA", "2509.03646", "learn", "hicra"),
-    Method(3, "AlphaMed", "2505.17952", "text", None),
+    Method(3, "AlphaMed", "2505.17952", "text", "alphamed"),
     Method(4, "Pixel Reasoner", "2505.15966", "vision", None),
     Method(5, "VL-Rethinker", "2504.08837", "learn", "rethinker"),
     Method(6, "OOTSM", "2509.05661", "scenes", None),
@@ -41,7 +41,7 @@ METHODS = (
     Method(10, "HLGP", "2502.08340", "routing", None),
 )
 
-RECIPES = ("games", "hicra", "reer", "rethinker", "splitquant", "story", "wgm")
+RECIPES = ("alphamed", "curate", "games", "hicra", "reer", "rethinker", "splitquant", "story", "wgm")
 """Every recipe; ``recipes/<name>.py`` and ``recipes/<name>.toml``."""
 
 
@@ -74,13 +74,20 @@ def anchored(name: str, settings: Any) -> Any:
 
     home = module(name)
     words = {*ALIASES, *(str(known.default) for known in fields(home.Settings))}
-    found = {}
+    found: dict[str, str | tuple[str, ...]] = {}
     for field in (*home.FILES, *home.MODELS):
         value = getattr(settings, field)
-        path = Path(value or "").expanduser()
-        if value and value not in words and (path.is_file() or (field in home.MODELS and path.is_dir())):
-            found[field] = str(path.absolute())
+        folders = field in home.MODELS
+        if isinstance(value, tuple):
+            found[field] = tuple(_absolute(one, folders) for one in value)
+        elif value and value not in words:
+            found[field] = _absolute(value, folders)
     return replace(settings, **found)
+
+
+def _absolute(value: str, folders: bool) -> str:
+    path = Path(value).expanduser()
+    return str(path.absolute()) if path.is_file() or (folders and path.is_dir()) else value
 
 
 def plan(name: str, settings: Any) -> list[Plan]:
