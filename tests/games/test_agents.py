@@ -102,7 +102,8 @@ def test_the_run_end_to_end(tmp_path, capsys):
     report = (tmp_path / "run" / "report.html").read_text()
     assert "Ladder on the training mixture" in report
     assert (tmp_path / "run" / "3-score" / "gaps.csv").read_text().count("\n") == 1 + 2 * 8
-    assert "<svg" in (tmp_path / "run" / "3-score" / "values.svg").read_text()
+    for picture in ("values", "ladder", "generalisation", "agent"):
+        assert "<svg" in (tmp_path / "run" / "3-score" / f"{picture}.svg").read_text()
     assert main(words) == 0
     again = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     assert all(stage["skipped"] for stage in again["stages"])
