@@ -13,7 +13,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from backcast.compress.guard import GUARD, METHOD, VERSION
 from backcast.compress.layout import Layout
-from backcast.compress.packed import PackedLinear
+from backcast.compress.packed import PackedConv, PackedLinear
 from backcast.core.errors import BadInput
 
 
@@ -22,7 +22,12 @@ class PackedConfig(QuantizationConfigMixin):
     """What ``config.json`` says of a packed model: the layout of every packed layer, and how it was made."""
 
     def __init__(
-        self, layers: dict[str, dict[str, Any]], version: int, about: dict[str, Any] | None = None, **others: Any
+        self,
+        layers: dict[str, dict[str, Any]],
+        version: int,
+        about: dict[str, Any] | None = None,
+        shapes: dict[str, list[int]] | None = None,
+        **others: Any,
     ) -> None:
         del others
         if version != VERSION:
@@ -33,6 +38,8 @@ class PackedConfig(QuantizationConfigMixin):
         self.version = version
         self.layers = layers
         self.about = about or {}
+        self.shapes = shapes or {}
+        """Of layers that are no matrices: convolutions."""
 
 
 @register_quantizer(METHOD)
@@ -59,9 +66,14 @@ class PackedQuantizer(HfQuantizer):
                 raise BadInput(f"the packed layer '{name}' is not in a {type(model).__name__}; was config.json edited?")
             old = modules[place]
             layout = Layout(**plain)
-            with torch.device("meta"):
+            packed: Any
+            if isinstance(old, (torch.nn.Conv1d, torch.nn.Conv2d)):
+                packed = PackedConv(layout, old, device="meta")
+            else:
                 dtype = old.bias.dtype if old.bias is not None else None
-                packed = PackedLinear(layout, bias=old.bias is not None, dtype=dtype)
+                packed = PackedLinear(layout, bias=old.bias is not None, device="meta", dtype=dtype)
+            # Some families initialise layers by their fan-in, which bytes do not have; the file has every value.
+            packed._is_hf_initialized = True
             model.set_submodule(place, packed)
         return model
 

@@ -38,7 +38,10 @@ class Opened:
     def shape(self, name: str) -> tuple[int, ...]:
         """The tensor's shape once unpacked."""
         layout = self.layout(name)
-        return (layout.rows, layout.columns) if layout else self.entries[name].shape
+        if layout is None:
+            return self.entries[name].shape
+        shapes = self.config["quantization_config"].get("shapes", {})
+        return tuple(shapes.get(name.removesuffix(".weight"), (layout.rows, layout.columns)))
 
     def encoded(self, name: str) -> Encoded:
         """The stored integers of a packed tensor."""
@@ -54,7 +57,7 @@ class Opened:
     def dense(self, name: str) -> Floats:
         """The tensor's numbers in float32: decoded if packed, as stored otherwise."""
         if self.layout(name):
-            return decode(self.encoded(name))
+            return decode(self.encoded(name)).reshape(self.shape(name))
         entry = self.entries[name]
         if entry.dtype not in shards.FLOATS:
             raise BadInput(

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -51,6 +51,8 @@ class Job:
     """Patterns (``*.mlp.*``) of layer names to compress; all linear layers if empty."""
     exclude: tuple[str, ...] = ()
     jobs: int = 1
+    check: Literal["auto", "model", "layers"] = "auto"
+    """How the result is loaded again (``reload``)."""
 
     def record(self) -> dict[str, Any]:
         """The settings that the result depends on."""
@@ -188,18 +190,22 @@ def pack_tensor(task: Task) -> dict[str, Any]:
             return record
     weights = shards.as_float32(raw, task.entry)
     del raw
+    settings = task.settings
     if weights.ndim != 2:
-        weights = weights.reshape(len(weights), -1)
-    encoded = encode(weights, task.settings, task.entry.name)
+        weights = weights.reshape(len(weights), -1)  # a convolution: one kernel a row
+        if isinstance(settings, splitquant.SplitQuant):
+            settings = splitquant.by_kernel(settings)
+    encoded = encode(weights, settings, task.entry.name)
     wrong, square = _errors(weights, encoded)
     record = {
         "name": task.entry.name,
         "layout": encoded.layout.to_dict(),
-        "claimed_bits": task.settings.claimed(encoded.layout),
+        "claimed_bits": settings.claimed(encoded.layout),
         "squared_error": wrong,
         "square": square,
         "sha256": sha256,
         "cpu_seconds": round(time.process_time() - start, 4),
+        **({"shape": list(task.entry.shape)} if len(task.entry.shape) != 2 else {}),
     }
     base = task.entry.name.removesuffix("weight")
     parts = [shards.part(base + name, values) for name, values in encoded.tensors.items()]
@@ -266,7 +272,10 @@ def small_files(source: Path) -> list[Path]:
 
 def _write_config(job: Job, config: dict[str, Any], records: list[dict[str, Any]]) -> None:
     layers = {record["name"].removesuffix(".weight"): record["layout"] for record in records}
-    about = {"quant_method": METHOD, "version": VERSION, "about": job.record(), "layers": layers}
+    about: dict[str, Any] = {"quant_method": METHOD, "version": VERSION, "about": job.record(), "layers": layers}
+    shapes = {record["name"].removesuffix(".weight"): record["shape"] for record in records if "shape" in record}
+    if shapes:
+        about["shapes"] = shapes
     config = {**config, "transformers_weights": GUARD, "quantization_config": about}
     write_json(job.out / "config.json", config)
 

@@ -218,7 +218,7 @@ def _compare(opened: Opened, out: Path) -> float:
     import onnxruntime
     import torch
 
-    from backcast.compress.job import plain_route
+    from backcast.compress.reload import plain_route
     from backcast.compress.score import load
 
     model, tokenizer = load(opened.folder)
