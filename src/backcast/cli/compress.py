@@ -27,8 +27,9 @@ class Options:
     """With --plan: weigh layers by what their errors do to predictions of this text (default: no data is used)."""
     bits: int = 4
     """Per code, 1 to 8. What is really stored per weight is printed as true bits."""
-    preset: Literal["ours", "exact", "paper", "v3"] = "ours"
-    """wgm only. ours: shared table, block scales; exact: one optimal codebook a tensor; paper, v3: as published."""
+    preset: Literal["ours", "table", "exact", "paper", "v3"] = "ours"
+    """wgm only. ours: levels chosen by codes together, block scales; table: by each code alone, multiplies faster;
+    exact: one optimal codebook a tensor; paper, v3: as published."""
     scope: Literal["tensor", "row", "block"] | None = None
     """What shares scales (default: the method's own)."""
     block: int | None = None
@@ -160,7 +161,8 @@ def method_settings(options: Options) -> Any:
     if options.method == "wgm":
         settings = wgm.preset(options.preset, options.bits)
         if settings.shared and given.keys() & {"scope", "solver", "window", "lam"}:
-            raise BadInput("--preset ours has one scope and one solver; add --preset exact, paper or v3 to change them")
+            fixed = f"--preset {options.preset} has one scope and one solver"
+            raise BadInput(f"{fixed}; add --preset exact, paper or v3 to change them")
         return replace(settings, normalise=options.normalise, **given)
     if not 1 <= options.bits <= 8:
         raise BadInput(f"bits: '{options.bits}' is outside 1..8")

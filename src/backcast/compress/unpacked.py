@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from backcast.compress.bits import STRETCH, row_bytes
+from backcast.compress.bits import STRETCH, row_bytes, window_bits
 from backcast.compress.layout import Layout
 
 Stored = dict[str, Tensor]
@@ -44,6 +44,10 @@ def _values(layout: Layout, stored: Stored) -> Tensor:
     codes = _unpack(stored["weight"].view(planes * rows, -1), layout.bits, columns).view(planes, rows, columns)
     if layout.kind == "signed":
         return _signed(layout, stored, codes[0])
+    if layout.kind == "trellis":
+        scale = stored["scale"].float()
+        levels = stored["table"].view(torch.bfloat16).float()[_windows(codes[0], layout.bits).long()]
+        return levels * _spread(scale * scale * 2.0**-16, layout)
     scale = _single(stored["scale"])
     if layout.kind == "scaled":
         return _single(stored["table"])[codes[0].long()] * _spread(scale, layout)
@@ -96,6 +100,13 @@ def _unpack(packed: Tensor, bits: int, columns: int) -> Tensor:
             at += 4 * piece
             done += piece
     return codes.view(len(packed), -1)[:, :columns]
+
+
+def _windows(codes: Tensor, bits: int) -> Tensor:
+    found = codes.clone()
+    for back in range(1, -(-window_bits(bits) // bits)):
+        found[:, back:] |= codes[:, :-back] << (back * bits)
+    return found & ((1 << window_bits(bits)) - 1)
 
 
 def _unpack_trits(packed: Tensor, columns: int) -> Tensor:
