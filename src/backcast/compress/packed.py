@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from backcast.compress import kernels
 from backcast.compress.layout import Layout
-from backcast.compress.unpacked import dequantise, kept_values
+from backcast.compress.unpacked import dequantise, kept_values, take_rows
 
 FEW = 8
 """Up to this many vectors are multiplied straight from the packed rows; more are worth decoding tiles for a GEMM."""
@@ -29,14 +29,14 @@ class _Stored(nn.Module):
     layout: Layout
     weight: Tensor
 
-    def _hold(self, layout: Layout, device: Any) -> None:
+    def _hold(self, layout: Layout, device: Any, *, own: bool = True) -> None:
         self.layout = layout
         for name, (kind, shape) in layout.shapes().items():
             values = torch.empty(shape, dtype=getattr(torch, np.dtype(kind).name), device=device)
             if name == "weight":
                 self.weight = nn.Parameter(values, requires_grad=False)
             else:
-                self.register_buffer(name, values)
+                self.register_buffer(name, values, persistent=own)
 
     def stored(self) -> dict[str, Tensor]:
         """The stored tensors by the layout's names."""
@@ -75,6 +75,29 @@ class PackedConv(_Stored):
         return f"{about}, {self.layout.kind}, {self.layout.true_bits():.3f} bits"
 
 
+class PackedEmbedding(_Stored):
+    """An embedding whose rows stay packed; only the rows asked for are decoded. Not trainable."""
+
+    like: Tensor
+
+    def __init__(self, layout: Layout, plain: nn.Embedding, *, device: Any = None) -> None:
+        super().__init__()
+        self._hold(layout, device)
+        self.num_embeddings, self.embedding_dim, self.padding_idx = layout.rows, layout.columns, plain.padding_idx
+        # Holds nothing but the floating type of the answers, which casts of the module change with everything else.
+        self.register_buffer("like", torch.zeros(0, dtype=plain.weight.dtype), persistent=False)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(..., columns) for token ids (...)."""
+        wanted, back = torch.unique(ids, return_inverse=True)
+        rows = dequantise(*take_rows(self.layout, self.stored(), wanted))
+        return rows.to(self.like.dtype)[back]
+
+    def extra_repr(self) -> str:
+        """Rows, columns, kind and bits."""
+        return f"{self.num_embeddings}, {self.embedding_dim}, {self.layout.kind}, {self.layout.true_bits():.3f} bits"
+
+
 class PackedLinear(_Stored, nn.Linear):
     """``y = x W^T + b`` with W stored as a ``Layout`` says: the same numbers on every route and device.
 
@@ -86,12 +109,14 @@ class PackedLinear(_Stored, nn.Linear):
     route: Literal["fast", "plain"] = "fast"
     """``plain`` always decodes with torch and multiplies densely: the reference for the kernels."""
 
-    def __init__(self, layout: Layout, *, bias: bool, device: Any = None, dtype: Any = None) -> None:
+    def __init__(self, layout: Layout, *, bias: bool, device: Any = None, dtype: Any = None, own: bool = True) -> None:
         nn.Module.__init__(self)
+        self.own = own
+        """False for a head whose stored tensors are the embedding's: then they are saved there only."""
         self.in_features, self.out_features = layout.columns, layout.rows
-        self._hold(layout, device)
-        own = nn.Parameter(torch.empty(layout.rows, device=device, dtype=dtype)) if bias else None
-        self.register_parameter("bias", own)
+        self._hold(layout, device, own=own)
+        bias_ = nn.Parameter(torch.empty(layout.rows, device=device, dtype=dtype)) if bias else None
+        self.register_parameter("bias", bias_)
         self._seen: tuple[Any, ...] = ()
         self._views: tuple[kernels.Stored, Any] | None = None
 
@@ -116,7 +141,7 @@ class PackedLinear(_Stored, nn.Linear):
     def __deepcopy__(self, memo: dict[int, Any]) -> "PackedLinear":
         from copy import deepcopy
 
-        made = PackedLinear(self.layout, bias=self.bias is not None, device="meta")
+        made = PackedLinear(self.layout, bias=self.bias is not None, device="meta", own=self.own)
         memo[id(self)] = made
         for name, value in self.__dict__.items():
             if name not in ("_views", "_seen"):
