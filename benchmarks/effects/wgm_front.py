@@ -64,12 +64,13 @@ def draw(tables: dict[str, list[dict[str, Any]]], path: Path) -> None:
     for axis, (title, rows) in zip(axes[0], tables.items(), strict=True):
         line = sorted((row["true_bits"], row["kl"]) for row in rows if is_ours(row) and row["true_bits"] > 3)
         axis.plot(*zip(*line, strict=True), "o-", color="#0b6e4f", label="ours (default)", zorder=3)
-        for row in rows:
-            if is_peer(row) and row["true_bits"] < 7 and row["kl"] < 2:
-                axis.plot(row["true_bits"], row["kl"], "s", color="#b3541e", markersize=5)
-                axis.annotate(
-                    row["setting"], (row["true_bits"], row["kl"]), (5, 3), textcoords="offset points", fontsize=8
-                )
+        shown = [row for row in rows if is_peer(row) and row["true_bits"] < 7 and row["kl"] < 2]
+        for row in shown:
+            x, y = row["true_bits"], row["kl"]
+            crowded = any(0 < other["true_bits"] - x < 0.5 and 0.85 < other["kl"] / y < 1.18 for other in shown)
+            axis.plot(x, y, "s", color="#b3541e", markersize=5)
+            place, side = ((-6, 2), "right") if crowded else ((6, 2), "left")
+            axis.annotate(row["setting"], (x, y), place, textcoords="offset points", fontsize=8, ha=side, va="center")
         axis.set_yscale("log")
         axis.set_xlabel("stored bits per weight, everything counted")
         axis.set_ylabel("KL to the original, nats per token")
