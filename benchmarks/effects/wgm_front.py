@@ -67,10 +67,9 @@ def draw(tables: dict[str, list[dict[str, Any]]], path: Path) -> None:
         shown = [row for row in rows if is_peer(row) and row["true_bits"] < 7 and row["kl"] < 2]
         for row in shown:
             x, y = row["true_bits"], row["kl"]
-            crowded = any(0 < other["true_bits"] - x < 0.5 and 0.85 < other["kl"] / y < 1.18 for other in shown)
             axis.plot(x, y, "s", color="#b3541e", markersize=5)
-            place, side = ((-6, 2), "right") if crowded else ((6, 2), "left")
-            axis.annotate(row["setting"], (x, y), place, textcoords="offset points", fontsize=8, ha=side, va="center")
+            # Slanted, so that the labels of neighbours do not run into each other.
+            axis.annotate(row["setting"], (x, y), (4, 4), textcoords="offset points", fontsize=8, rotation=30)
         axis.set_yscale("log")
         axis.set_xlabel("stored bits per weight, everything counted")
         axis.set_ylabel("KL to the original, nats per token")
