@@ -1,10 +1,10 @@
 """A small world for learning from rules alone: single steps are known, composing them is not shown.
 
-Six letters name permutations of the ten digits. A state is a digit and the letters still to be applied, ``3 r q p``; a
-step applies the first one: ``3 r q p = 7 q p``. A state without letters is answered: ``5 ! 5``. The whole solution of
-a three-step task is ``3 r q p = 7 q p = 2 p = 5 ! 5``. The lines that a model is pre-trained on hold one step each, or
-none; that a step can follow a step is never shown. Whether a reward for the right digit alone teaches it, is the
-question.
+Six letters name permutations of the ten digits. A state is a digit and the letters still to be applied, as in
+``[ 3 r q p ]``; a step applies the first one: ``[ 3 r q p ] = [ 7 q p ]``. A state without letters is answered:
+``[ 5 ] ! 5``. The whole solution of a three-step task is ``[ 3 r q p ] = [ 7 q p ] = [ 2 p ] = [ 5 ] ! 5``. The lines
+that a model is pre-trained on hold one step each: that a step can follow a step is never shown. Whether a reward for
+the right digit alone teaches it, is the question.
 """
 
 import random
@@ -65,16 +65,19 @@ class Task:
 
 def state(digit: int, letters: str) -> str:
     """A state as text."""
-    return " ".join([str(digit), *letters])
+    return " ".join(["[", str(digit), *letters, "]"])
 
 
 def tasks(seed: int, lengths: Sequence[int] = (3, 4), heldout: float = 0.2) -> tuple[list[Task], list[Task]]:
-    """(to learn from, held out): every digit under compositions of distinct letters; held out are whole compositions."""
+    """(to learn from, held out): every digit under every sequence of distinct letters; sequences are held out whole."""
     known = tables(seed)
     words = ["".join(word) for length in lengths for word in permutations(LETTERS, length)]
     random.Random(f"split/{seed}").shuffle(words)
     count = round(heldout * len(words))
-    made = [[Task(d, word, _apply(known, d, word)) for word in part for d in range(DIGITS)] for part in (words[count:], words[:count])]
+    made = [
+        [Task(d, word, _apply(known, d, word)) for word in part for d in range(DIGITS)]
+        for part in (words[count:], words[:count])
+    ]
     return made[0], made[1]
 
 
@@ -88,15 +91,15 @@ def lines(seed: int, rng: random.Random) -> Iterator[str]:
     """Endless lines to pre-train on, each with at most one step.
 
     A step on a state of one to four letters; where it leaves no letter, the answer follows, and elsewhere the line
-    breaks off. Half of them stand behind another state, which nothing is done with: so the step is one on the *last*
-    state of a line.
+    breaks off. It may stand behind up to three other states, which nothing is done with: so the step is one on the
+    *last* state of a line.
     """
     known = tables(seed)
     while True:
         letters = "".join(rng.sample(LETTERS, rng.choice((1, 1, 2, 3, 4))))
         digit = rng.randrange(DIGITS)
         after = known[letters[0]][digit]
-        before = f"{_stray(rng)} . " if rng.random() < 0.5 else ""
+        before = "".join(f"{_stray(rng)} . " for _ in range(rng.choice((0, 1, 2, 3))))
         end = f" ! {after} <end>" if len(letters) == 1 else ""
         yield f"{before}{state(digit, letters)} {STEP} {state(after, letters[1:])}{end}"
 
@@ -120,26 +123,25 @@ def reward(completions: Sequence[str], answer: Sequence[str], direct: Sequence[b
 
 
 def make_tokenizer() -> Any:
-    """A tokenizer of whole words (22 tokens)."""
+    """A tokenizer of whole words (24 tokens)."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    words = ["<pad>", "<end>", "<other>", *map(str, range(DIGITS)), *LETTERS, STEP, "!", "."]
+    words = ["<pad>", "<end>", "<other>", *map(str, range(DIGITS)), *LETTERS, STEP, "!", ".", "[", "]"]
     core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<other>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     build: Any = PreTrainedTokenizerFast  # untyped upstream
-    tokenizer = build(
+    return build(
         tokenizer_object=core,
         pad_token="<pad>",
         eos_token="<end>",
         unk_token="<other>",
+        padding_side="left",  # whoever generates goes on from the end
         clean_up_tokenization_spaces=False,
     )
-    tokenizer.padding_side = "left"
-    return tokenizer
 
 
-def pretrain(folder: Path, seed: int, steps: int = 500, batch: int = 128) -> Path:
+def pretrain(folder: Path, seed: int, steps: int = 1200, batch: int = 128) -> Path:
     """Trains a fresh Llama (2 layers of 64) on ``lines`` and saves it with its tokenizer; the folder."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
