@@ -1,23 +1,36 @@
-"""The table of section F.3: one real model, every setting of the papers, ours beside them. Prints and writes JSON.
+"""A real model, every setting of the papers, ours and the calibration-free peers beside them, in one run.
 
-    python benchmarks/wgm_table.py MODEL TEXT --out table.json [--windows 3] [--context 512] [--only NAME ...]
+    python benchmarks/wgm_table.py MODEL TEXT --out rows.jsonl [--grid off] [--rows ours peers paper split]
+        [--only NAME ...] [--windows 20] [--context 512] [--kl-windows 20]
 
-Every row quantises all linear layers of the model in place (the stored numbers, decoded), scores the text and puts the
-weights back. Bits are those of the stored form, indices, scales, zero points and exceptions counted.
+Every row quantises all linear layers but the head in place (the stored numbers, decoded), scores the text and puts the
+weights back. It becomes one line of JSON in ``--out``; rows that are there already are not done again, so a stopped run
+goes on. Bits are those of the stored form: indices, scales, zero points and exceptions counted. Products of float32
+matrices are taken in bfloat16 with float32 sums, for the original and for every row alike. KL is in nats per token
+against the original's predictions (kept in half precision).
 """
 
 import argparse
 import json
+import sys
+import tempfile
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from calibration_free import peers
+from windowed_text import with_beginnings
+
 from backcast.compress import rtn, splitquant, wgm
 from backcast.compress.layout import decode
-from backcast.compress.score import load, perplexity, read, read_text, windows
+from backcast.compress.score import Reading, load, perplexity, ratio, read_text, windows
 from backcast.compress.stream import encode
 from backcast.lm.models import resolve
 
@@ -25,109 +38,201 @@ SPLIT = splitquant.SplitQuant
 TENSOR = wgm.WGM(32, "tensor")
 
 
-def rows() -> dict:
-    merged = {"counting": "withdrawn"}
+def ours() -> dict[str, Any]:
+    found = {f"ours {bits}": wgm.preset("ours", bits) for bits in (2, 3, 4, 5, 6)}
+    return {**found, **{f"ours, one table {bits}": wgm.preset("table", bits) for bits in (3, 4, 5, 6)}}
+
+
+def paper() -> dict[str, Any]:
     return {
         "RTN8 row": rtn.RTN(8, "row"),
         "RTN8 tensor": rtn.RTN(8, "tensor"),
-        "RTN6 g64": rtn.RTN(6),
+        "RTN6 tensor": rtn.RTN(6, "tensor"),
         "exact tensor g32 + top 64": replace(TENSOR, protect_least=64),
         "exact tensor g32": TENSOR,
         "WGM paper w64 lam .75 g32": wgm.preset("paper", 6),
         "WGM paper w512 lam .75 g32": replace(wgm.preset("paper", 6), window=512),
-        "WGM refined w512 g32": wgm.WGM(32, "tensor", solver="refined", window=512, **merged),
-        "RTN6 tensor": rtn.RTN(6, "tensor"),
         "MSB block 64 g8": wgm.preset("v3", 4),
         "MSB block 64 g8, 8-bit scales": wgm.WGM(8, fine=True),
         "MSB block 64 g8, raw lam .75": wgm.WGM(8, lam=0.75),
-        "RTN5 g64": rtn.RTN(5),
-        "exact tensor g16": wgm.WGM(16, "tensor"),
-        "exact tensor g16 + top 1e-4": wgm.preset("exact", 5),
-        "RTN4 g32": rtn.RTN(4, block=32),
-        "RTN4 g64": rtn.RTN(4),
-        "exact row g8": wgm.WGM(8, "row"),
-        "RTN4 row": rtn.RTN(4, "row"),
         "exact tensor g8": wgm.WGM(8, "tensor"),
         "exact tensor g8 + top 1e-4": wgm.preset("exact", 4),
-        "RTN4 tensor": rtn.RTN(4, "tensor"),
-        "RTN3 g64": rtn.RTN(3),
         "honest 1 bit: block 64 g1": wgm.WGM(1),
-        "SplitQuant8 row": SPLIT(8, "row"),
-        "SplitQuant4 row": SPLIT(4, "row"),
-        "SplitQuant4 row, masked": SPLIT(4, "row", masked=True),
-        "SplitQuant4 g64": SPLIT(4, "block"),
-        "SplitQuant4 tensor": SPLIT(4, "tensor"),
-        "SplitQuant4 tensor, masked": SPLIT(4, "tensor", masked=True),
-        "SplitQuant2 row": SPLIT(2, "row"),
-        "ours 3": wgm.preset("ours", 3),
-        "ours 4": wgm.preset("ours", 4),
-        "ours 5": wgm.preset("ours", 5),
-        "ours 6": wgm.preset("ours", 6),
     }
 
 
-def layers(model):
+def split() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for scope, name in (("tensor", "tensor"), ("row", "row"), ("block", "g64")):
+        found[f"RTN4 {name}"] = rtn.RTN(4, scope)
+        found[f"SplitQuant4 {name}"] = SPLIT(4, scope)
+    return {**found, "SplitQuant4 row, masked": SPLIT(4, "row", masked=True), "SplitQuant2 row": SPLIT(2, "row")}
+
+
+def rounding() -> dict[str, Any]:
+    sizes = ((3, 64), (4, 64), (4, 32), (5, 64), (6, 64))
+    return {f"RTN{bits} g{block}": rtn.RTN(bits, block=block) for bits, block in sizes}
+
+
+def rows(groups: list[str]) -> dict[str, Any]:
+    """Settings of ours, or quantisers of others, by name."""
+    made = {"ours": ours, "peers": lambda: {**rounding(), **peers()}, "paper": paper, "split": split}
+    return {name: how for group in groups for name, how in made[group]().items()}
+
+
+@dataclass
+class Bench:
+    """A model with its original weights, the text, and what the original makes of it."""
+
+    model: Any
+    original: dict[str, torch.Tensor]
+    ids: list[int]
+    places: list[Any]
+    base: np.ndarray
+    """(scored tokens of the KL windows, vocabulary) log-probabilities of the original, float16."""
+
+    def linear(self) -> dict[str, torch.nn.Linear]:
+        return linear(self.model)
+
+
+def linear(model: Any) -> dict[str, torch.nn.Linear]:
     head = model.get_output_embeddings()
     return {n: m for n, m in model.named_modules() if type(m) is torch.nn.Linear and m is not head}
 
 
-def quantise(model, original, settings) -> dict:
-    """Puts the stored numbers in place of the weights; bits, error and CPU-seconds."""
-    start, stored_bytes, weights, wrong, square, claimed = time.process_time(), 0, 0, 0.0, 0.0, 0.0
-    for name, module in layers(model).items():
-        dense = original[name].numpy()
-        encoded = encode(dense, settings, name)
-        back = decode(encoded)
-        stored_bytes += encoded.layout.bytes()
+def one(weights: np.ndarray, how: Any, name: str) -> tuple[np.ndarray, float, float]:
+    """(as stored, bytes, advertised bits)."""
+    if isinstance(how, Callable):
+        back, size = how(weights, name)
+        return back, size, float("nan")
+    encoded = encode(weights, how, name)
+    return decode(encoded), encoded.layout.bytes(), how.claimed(encoded.layout)
+
+
+def quantise(bench: Bench, how: Any) -> dict[str, float]:
+    """Puts the stored numbers in place of the weights; bits, bytes, error and CPU-seconds."""
+    spent, stored, weights, wrong, square, claimed = 0.0, 0.0, 0, 0.0, 0.0, 0.0
+    for name, module in bench.linear().items():
+        dense = bench.original[name].numpy()
+        start = time.process_time()
+        back, size, advertised = one(dense.copy(), how, name)
+        spent += time.process_time() - start
+        stored += size
         weights += dense.size
-        claimed += settings.claimed(encoded.layout) * dense.size
+        claimed += advertised * dense.size
         wrong += float(np.square(back - dense, dtype=np.float64).sum())
         square += float(np.square(dense, dtype=np.float64).sum())
-        module.weight.data = torch.from_numpy(back)
+        module.weight.data = torch.from_numpy(np.ascontiguousarray(back))
     return {
-        "claimed_bits": claimed / weights,
-        "true_bits": 8 * stored_bytes / weights,
+        "claimed_bits": None if claimed != claimed else claimed / weights,
+        "true_bits": 8 * stored / weights,
+        "bytes": round(stored),
         "relative_mse": wrong / square,
-        "cpu_seconds": time.process_time() - start,
+        "cpu_seconds": round(spent, 2),
     }
 
 
-def main() -> None:
+def score(bench: Bench, keep: np.ndarray | None = None) -> Reading:
+    """Reads the windows; with ``keep`` writes log-probabilities there, without it compares with the original's."""
+    found, at = [], 0
+    with torch.no_grad():
+        for place in bench.places:
+            ids = torch.tensor([bench.ids[place.start : place.end]])
+            log = torch.log_softmax(bench.model(ids).logits[0, :-1].float(), -1)
+            nll = -log.gather(1, ids[0, 1:, None]).double().sum()
+            there = bench.base[at : at + len(log)]
+            if keep is not None and len(there):
+                there[:] = log.numpy()
+            kl = agreed = 0.0
+            if keep is None and len(there):
+                theirs = torch.from_numpy(there).float()
+                kl = float((theirs.exp() * (theirs - log)).sum(1).double().sum())
+                agreed = int((theirs.argmax(-1) == log.argmax(-1)).sum())
+            found.append([float(nll), len(log), kl, agreed])
+            at += len(log)
+    return Reading(*np.array(found, dtype=np.float64).T)
+
+
+def figures(reading: Reading, context: int, compared: int) -> dict[str, float]:
+    perplex = perplexity(reading, "gptq", context)
+    some = slice(0, compared)
+    return {
+        "perplexity": perplex.value,
+        "low": perplex.low,
+        "high": perplex.high,
+        "kl": ratio(reading.kl[some], reading.tokens[some]).value,
+        "kl_low": ratio(reading.kl[some], reading.tokens[some]).low,
+        "kl_high": ratio(reading.kl[some], reading.tokens[some]).high,
+        "agreement": ratio(reading.agreed[some], reading.tokens[some]).value,
+        "nll_by_window": [round(value, 4) for value in (reading.nll / reading.tokens).tolist()],
+    }
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("model")
     parser.add_argument("text", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--windows", type=int, default=3)
-    parser.add_argument("--context", type=int, default=512)
-    parser.add_argument("--offset", type=int, default=2000)
+    parser.add_argument("--grid", choices=["on", "off"], default="on", help="what the weights lie on; for the record")
+    parser.add_argument("--title", help="of the model in the rows (default: as given)")
+    parser.add_argument("--rows", nargs="*", default=["ours", "peers", "paper", "split"])
     parser.add_argument("--only", nargs="*")
-    options = parser.parse_args()
+    parser.add_argument("--windows", type=int, default=20)
+    parser.add_argument("--context", type=int, default=512)
+    parser.add_argument("--kl-windows", type=int, default=20)
+    parser.add_argument("--skip", type=int, default=0, help="tokens at the beginning that are left out")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
+    torch.set_num_threads(1)
+    torch.set_float32_matmul_precision("medium")
     model, tokenizer = load(resolve(options.model))
-    base, _ = load(resolve(options.model))
-    original = {name: module.weight.data.clone() for name, module in layers(model).items()}
-    ids = tokenizer(read_text(options.text)).input_ids[options.offset :]
+    ids = tokenizer(read_text(options.text)).input_ids[options.skip :]
+    ids = with_beginnings(tokenizer, ids, options.context)
     places = windows(len(ids), "gptq", options.context)[: options.windows]
-    reference = perplexity(read(base, ids, places), "gptq", options.context)
-    print(f"{options.model}: {reference.metric}: {reference.value:.3f}")
-    table = []
-    for name, settings in rows().items():
-        if options.only and name not in options.only:
+    compared = min(options.kl_windows, len(places))
+    original = {name: module.weight.data.clone() for name, module in linear(model).items()}
+    shape = (compared * (options.context - 1), model.get_output_embeddings().weight.shape[0])
+    with tempfile.TemporaryFile() as file:
+        base = np.memmap(file, dtype=np.float16, mode="w+", shape=shape)
+        bench = Bench(model, original, ids, places, base)
+        reading = score(bench, keep=base)
+        reference = perplexity(reading, "gptq", options.context)
+        about = {"model": options.title or options.model, "grid": options.grid, "metric": reference.metric}
+        about |= {"text": options.text.name, "skip": options.skip, "kl_windows": compared}
+        run(bench, options, about, figures(reading, options.context, compared) | {"setting": "original"})
+
+
+def run(bench: Bench, options: argparse.Namespace, about: dict[str, Any], first: dict[str, Any]) -> None:
+    """Does the rows that are not in the file yet."""
+    compared, wanted = about["kl_windows"], rows(options.rows)
+    lines = options.out.read_text().splitlines() if options.out.exists() else []
+    seen = [json.loads(line) for line in lines]
+    done = {row["setting"] for row in seen if all(row[key] == value for key, value in about.items())}
+    if "original" not in done:
+        write(options.out, {**about, **first, "kl": 0.0, "agreement": 1.0, "true_bits": 32.0})
+    for name in options.only or wanted:
+        if name in done or name not in wanted:
             continue
-        found = quantise(model, original, settings)
-        reading = read(model, ids, places, base)
-        score = perplexity(reading, "gptq", options.context)
-        tokens = reading.tokens.sum()
-        found |= {"perplexity": score.value, "low": score.low, "high": score.high}
-        found |= {"kl": float(reading.kl.sum() / tokens), "agreement": float(reading.agreed.sum() / tokens)}
-        table.append({"setting": name, **found})
-        print(
-            f"{name:32s} claimed {found['claimed_bits']:6.3f} true {found['true_bits']:6.3f} "
-            f"mse {found['relative_mse']:.5f} ppl {score.value:12.2f} kl {found['kl']:.4f} "
-            f"agree {found['agreement']:.3f} {found['cpu_seconds']:.0f} CPU-s",
-            flush=True,
-        )
-        record = {"model": options.model, "base": reference.value, "metric": reference.metric, "rows": table}
-        options.out.write_text(json.dumps(record, indent=1))
+        how = wanted[name]
+        try:
+            found = quantise(bench, how)
+        except ImportError as error:
+            print(f"{name}: left out, {error}", flush=True)
+            continue
+        write(options.out, {**about, "setting": name, **found, **figures(score(bench), options.context, compared)})
+
+
+def write(out: Path, row: dict[str, Any]) -> None:
+    with out.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    print(
+        f"{row['setting']:32s} bits {row['true_bits']:6.3f} ppl {row['perplexity']:12.3f} kl {row['kl']:.5f} "
+        f"agree {row['agreement']:.3f} mse {row.get('relative_mse', 0):.6f} {row.get('cpu_seconds', 0):.0f} CPU-s",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from backcast.games.solve import evaluate
 
 MIXTURE, DISCOUNT, BAYES = "tft:1,allc:1,alld:1,grim:1", "9/10", Fraction(1004497, 40000)
 STEPS = {"q": 300_000, "ppo": 40_000, "dqn": 40_000}
+Q_SEEDS = 5
 ARMS = (("q", 1), ("q", 2), ("q", 3), ("ppo", 1), ("ppo", 3), ("dqn", 1), ("dqn", 3))
 
 
@@ -82,7 +83,7 @@ def references() -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=3, help="of PPO and DQN; Q-learning takes at least five")
     parser.add_argument("--work", type=Path, default=None, help="where finished agents are kept")
     options = parser.parse_args()
     work = options.work or cache_folder() / "effects" / f"game-agents-{code_version()}"
@@ -90,7 +91,7 @@ def main() -> None:
     arms = []
     for agent, k in ARMS:
         rows = []
-        for seed in range(options.seeds):
+        for seed in range(max(Q_SEEDS, options.seeds) if agent == "q" else options.seeds):
             path = work / f"{agent}-{k}-{seed}.json"
             if not path.exists():
                 write_atomic(path, json.dumps(one(agent, k, seed)))

@@ -186,6 +186,10 @@ def test_bad_pairs(content: str | None, said: str, tmp_path: Path, capsys: pytes
         (["--model", "smollm2", "--limit", "0"], "limit must be at least 1"),
         (["--model", "smollm2", "--expansions", "0"], "expansions must be at least 1"),
         (["--model", "smollm2", "--preset", "tiny"], "--preset"),
+        (["--model", "smollm2", "--max-overlap", "nan"], "max_overlap must be at least 0 and at most 1, found nan"),
+        (["--model", "smollm2", "--proposal-tokens", "0"], "proposal_tokens must be at least 1"),
+        (["--model", "./no-such-folder"], "no model folder './no-such-folder'"),
+        (["--model", "/no/such/folder"], "no model folder '/no/such/folder'"),
     ],
 )
 def test_bad_flags(

@@ -54,6 +54,11 @@ def test_a_dry_run_prints_a_recipe_that_can_be_run(tmp_path):
         ('recipe = "story"\nlimit = "many"', "limit: expected int, found 'many'"),
         ('recipe = "story"\nmodel = "http://localhost:1/v1"', "a server cannot be trained"),
         ('recipe = "story', "not TOML"),
+        ('recipe = "story"\nlimit = 0', "limit must be at least 1, found 0"),
+        ('recipe = "story"\nheld_out_limit = 0', "held_out_limit must be at least 1, found 0"),
+        ('recipe = "story"\nlimit = 2', "--validation 2 leaves none of 2 pairs to train on"),
+        ('recipe = "story"\n[search]\ntop_p = 1.5', "top_p must be more than 0 and at most 1, found 1.5"),
+        ('recipe = "story"\n[judging]\ntemperature = -1', "temperature must be at least 0, found -1"),
     ],
 )
 def test_a_wrong_recipe_is_answered_in_one_line(tmp_path, text, said):

@@ -16,6 +16,8 @@ def every_kind(weights: np.ndarray) -> dict[str, Encoded]:
         "ours 4": wgm.preset("ours", 4),
         "ours 3": wgm.preset("ours", 3),
         "ours 1": wgm.preset("ours", 1),
+        "ours 6": wgm.preset("ours", 6),
+        "table 3": wgm.preset("table", 3),
         "exact 6": wgm.preset("exact", 6),
         "row 5": wgm.WGM(16, "row"),
         "block 4": wgm.WGM(8),

@@ -14,8 +14,8 @@ import torch
 
 from backcast import cli
 from backcast.compress.export import Wish, export, llama_words, uniform
-from backcast.compress.job import plain_route
 from backcast.compress.opened import open_folder
+from backcast.compress.reload import plain_route
 from backcast.compress.rtn import RTN
 from backcast.compress.score import load
 from backcast.compress.splitquant import SplitQuant

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import backcast.compress
-from backcast.compress.job import plain_route
 from backcast.compress.packed import PackedLinear
+from backcast.compress.reload import plain_route
 from backcast.compress.stream import Job, encode, pack_model
 from backcast.compress.wgm import preset
 from backcast.core.errors import BadInput

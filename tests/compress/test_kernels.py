@@ -46,11 +46,12 @@ def test_products_are_those_of_the_decoded_rows(matrices, monkeypatch, registers
 def test_every_width_in_registers(bits):
     """Codes of every width, shared tables and even grids, blocks of 64 with a short last one: dense products."""
     weights = np.random.default_rng(bits).standard_normal((9, 480)).astype(np.float32)
-    settings = {wgm.encode: wgm.preset("ours", bits), rtn.encode: rtn.RTN(bits)}
-    for encode, how in settings.items():
+    ways = [(wgm.encode, wgm.preset("table", bits), bits <= 6), (rtn.encode, rtn.RTN(bits), True)]
+    ways.append((wgm.encode, wgm.preset("ours", bits), kernels.windowed.AVAILABLE))
+    for encode, how, fits in ways:
         encoded = encode(weights, how)
         matrix = kernels.stored(encoded.layout, encoded.tensors)
-        assert kernels.in_registers(matrix) == (kernels.vectors.AVAILABLE and (bits <= 6 or encode is rtn.encode))
+        assert kernels.in_registers(matrix) == (kernels.vectors.AVAILABLE and fits)
         dense, out = np.empty(weights.shape, dtype=np.float32), np.empty((1, 9), dtype=np.float32)
         kernels.decode_rows(matrix, 0, 9, dense)
         x = np.random.default_rng(0).standard_normal((1, 480)).astype(np.float32)

@@ -59,7 +59,7 @@ def test_no_uniform_choice_is_better(tiny, tmp_path):
     for name in CANDIDATES:
         budget = sum(layer.bytes(name) for layer in choices.measured)
         found = choices.best(budget)
-        assert found.solution.error <= choices.uniform(name)[1]
+        assert found.solution.error <= choices.uniform(name)[1] * (1 + 1e-12)  # summed in another order
         assert found.solution.gap == 0
 
 

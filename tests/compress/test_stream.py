@@ -102,9 +102,9 @@ def test_patterns_choose_layers(tiny, tmp_path):
     told = pack_model(Job(tiny, tmp_path / "a", RTN(4), include=("*.mlp.*",), exclude=("*.0.*",)))
     assert len(told["tensors"]) == 3
     assert "model.layers.0.self_attn.q_proj" in told["untouched"]
-    with pytest.raises(BadInput, match=r"no linear layer matches '\*\.mpl\.\*'"):
+    with pytest.raises(BadInput, match=r"no linear or convolution layer matches '\*\.mpl\.\*'"):
         pack_model(Job(tiny, tmp_path / "b", RTN(4), include=("*.mpl.*",)))
-    with pytest.raises(BadInput, match="no linear layer is left"):
+    with pytest.raises(BadInput, match="no layer is left"):
         pack_model(Job(tiny, tmp_path / "b", RTN(4), exclude=("*",)))
 
 

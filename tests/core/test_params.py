@@ -1,3 +1,4 @@
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -53,6 +54,14 @@ class WithPositional:
     """The file."""
     k: int = 2
     """K."""
+
+
+@dataclass(frozen=True)
+class Shares:
+    """A share, and one that is left open."""
+
+    share: float | None
+    other: float | None = None
 
 
 TEXT = st.text(max_size=20)
@@ -148,6 +157,26 @@ def test_a_wrong_command_line_is_one_line(argv, said):
         params.parse(Recipe, argv, prog="backcast t")
     assert "\n" not in str(error.value)
     assert "backcast t --help" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(0.0, "more than 0 and at most 1"), (1.5, "found 1.5"), (math.nan, "found nan"), (math.inf, "found inf")],
+)
+def test_a_value_outside_its_range_is_refused_by_name(value, said):
+    """(0, 1] takes 1 and not 0, NaN or infinity; None passes: a setting that may be absent."""
+    with pytest.raises(ValueError, match="share must be") as error:
+        params.bounded(Shares(value), "other share", 0, 1, above=True)
+    assert said in str(error.value)
+    params.bounded(Shares(1.0), "other share", 0, 1, above=True)
+    params.bounded(Shares(0.0), "share", 0)
+
+
+def test_what_a_dataclass_refuses_is_said_without_its_name():
+    """tyro names the class that could not be made; the user never heard of it."""
+    with pytest.raises(BadInput) as error:
+        params.parse(Recipe, ["--rate", "-1"], prog="p")
+    assert str(error.value).startswith("rate must lie in [0, 1], found -1")
 
 
 def test_a_missing_positional_is_one_line():

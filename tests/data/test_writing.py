@@ -31,10 +31,11 @@ def subject(pair: dict[str, str]) -> str:
     return pair["id"].removeprefix(pair["kind"] + "-").rsplit("-", 1)[0]
 
 
-def test_every_line_is_one_object_with_the_four_text_fields() -> None:
-    """Each line parses by itself into the four promised fields, none empty or padded, all plain ASCII."""
+def test_every_line_is_one_object_of_six_text_fields() -> None:
+    """Each line parses by itself into the promised fields, none empty or padded, all plain ASCII; all are CC0."""
     for pair in everything():
-        assert list(pair) == ["id", "kind", "prompt", "answer"]
+        assert list(pair) == ["id", "kind", "prompt", "answer", "source", "license"]
+        assert pair["license"] == "CC0-1.0"
         for value in pair.values():
             assert value
             assert value == value.strip()

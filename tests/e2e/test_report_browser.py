@@ -226,10 +226,13 @@ def test_each_candidate_says_its_change_overlap_and_fate(page):
     for index, (button, candidate) in enumerate(zip(buttons, step["candidates"], strict=True)):
         label = button.get_attribute("aria-label")
         assert candidate["kind"] in label
-        expected = "not measured" if candidate["delta"] is None else f"{abs(candidate['delta']):.3f}"
+        expected = "unscored" if candidate["delta"] is None else f"{abs(candidate['delta']):.3f}"
         assert expected in label
         assert ("accepted" in label) is (index == step["accepted"])
         assert expected in button.text
+        if candidate["rejected"] == "not better":
+            better = "better, but not the best" if candidate["delta"] < 0 else "not better"
+            assert one(button, ".fate").text == better
     assert one(page, ".candidates .accepted .fate").text == "accepted"
 
 

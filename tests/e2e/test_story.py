@@ -76,6 +76,17 @@ def test_the_gap_table_has_a_baseline_an_interval_and_n_in_every_judged_row(stor
         assert gap["low"] < gap["value"] - gap["baseline"] < gap["high"]
 
 
+def test_the_held_out_texts_are_on_the_page_with_what_both_models_thought(story):
+    """One trace a text in ``4-judge``, whose mean is the gap table's row; the report shows them."""
+    said, out = story
+    traces = list(TraceLog(out / "4-judge" / "traces.jsonl"))
+    row = next(gap for gap in said["gaps"] if gap["metric"].endswith(", own thinking"))
+    assert len(traces) == row["n"] == 4
+    assert sum(trace.score.value for trace in traces) / 4 == pytest.approx(row["value"])
+    assert sum(trace.data["change"] for trace in traces) / 4 == pytest.approx(row["value"] - row["baseline"])
+    assert "The held-out texts, one by one" in (out / "report.html").read_text()
+
+
 def test_training_on_the_found_reasoning_changed_the_model(story):
     """The judged NLL of both models differs in every row: the trained folder is really what was judged."""
     said, _ = story

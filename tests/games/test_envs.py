@@ -10,7 +10,7 @@ gymnasium = pytest.importorskip("gymnasium")
 from gymnasium.utils.env_checker import check_env  # noqa: E402
 
 import backcast.games.envs as envs  # noqa: E402
-from backcast.games.memory import load_strategy, named_automaton  # noqa: E402
+from backcast.games.memory import Mixture, load_strategy, named_automaton, together, two_seats  # noqa: E402
 from backcast.games.problems import load_game, random_game  # noqa: E402
 from backcast.games.solve import evaluate  # noqa: E402
 
@@ -117,3 +117,52 @@ def test_bad_options():
     env.reset(seed=0)
     with pytest.raises(BadInput, match="action 7"):
         env.step(7)
+
+
+@pytest.mark.parametrize("mode", envs.MODES)
+@pytest.mark.filterwarnings("ignore::UserWarning:gymnasium")
+def test_the_checker_passes_in_other_games(oracles, mode):
+    """The check passes in pursuit against teams, and in a random game with R(s, a, s') as player 2."""
+    rng = np.random.default_rng(5)
+    made = [
+        envs.opponent("pursuit:3", opponent="greedy&fleeing", observe=mode, k=0),
+        envs.mixture("pursuit:3", mixture="greedy&uniform:1,uniform:2", observe=mode, k=0, player=2),
+        envs.split("pursuit:3", train="grid:n=2", test="grid:n=2", observe=mode, k=0, part="test"),
+    ]
+    game = oracles.any_game(rng, players=2, landing=True)
+    made.append(envs.opponent(game, opponent=oracles.any_machine(rng, game, 0), player=1, observe=mode))
+    for env in made:
+        check_env(env, skip_render_check=True)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_environments_pay_exact_values(oracles, seed):
+    """Single and vectorised environments of random games (player 2, R(s, a, s') and three players included) pay, on
+    average, the exact value of uniform play against the drawn type."""
+    rng = np.random.default_rng(seed)
+    game = oracles.any_game(rng, players=2 + seed % 2, landing=seed < 2, discount="1/2")
+    player = int(rng.integers(len(game.players)))
+    view, seat = two_seats(game, player)
+    types = []
+    for name in ("one", "two"):
+        parts = [oracles.any_machine(rng, game, i) for i in range(len(game.players)) if i != player]
+        types.append(parts[0].renamed(name) if view.team is None else together(view, parts, name))
+    mixture = Mixture(tuple(types), (1, 3))
+    uniform = named_automaton(view, "uniform", seat)
+    exact = sum(
+        float(w) * evaluate(view, [uniform, t]).values[seat] for w, t in zip(mixture.weights, types, strict=True)
+    )
+    world = envs.World(view, mixture, horizon=30)
+    many = envs.MatchVectorEnv(world, 4000)
+    many.reset(seed=seed)
+    total = np.zeros(4000)
+    for step in range(25):
+        _, reward, *_ = many.step(rng.integers(0, view.sizes[seat], 4000))
+        total += 0.5**step * reward
+    assert abs(total.mean() - exact) < 4.5 * total.std() / np.sqrt(4000) + 1e-6
+    single, sums = envs.MatchEnv(world), []
+    for match in range(400):
+        single.reset(seed=match)
+        *_, info = [single.step(int(a)) for a in rng.integers(0, view.sizes[seat], 20)][-1]
+        sums.append(info["discounted"])
+    assert abs(np.mean(sums) - exact) < 4.5 * np.std(sums) / np.sqrt(400) + 1e-4

@@ -21,7 +21,8 @@ def trace(name: str, thinking: str | None, dropped: str | None = None, **item: A
         "lineage": {"request": "given"},
         "dropped": dropped,
         "nll": nlls,
-        "overlap": {"ngram": 0.05},
+        "overlap": {"ngram": 0.05, "content": 0.4},
+        "steps": [{"candidates": [{"rejected": fate} for fate in (None, "not better", "overlap", "overlap")]}],
     }
     return Trace(name, name, "reer", thinking, Score(2.5, nlls, 3.0), data)
 
@@ -59,7 +60,10 @@ def test_dataset_folder(tmp_path: Path) -> None:
         "| CC0-1.0 | 2 | 100.0 % |",
         "| story | 1 | 50.0 % |",
         "| overlap | 1 | 33.3 % |",
-        "| 4-gram overlap of thinking and text | 0.0500 | 0.0500 |",
+        "| n-gram overlap of thinking and text | 0.0500 | 0.0500 |",
+        "| share of the thinking's content words that the text holds | 0.4000 | 0.4000 |",
+        "| rejected: copies the text | 6 | 50.0 % |",
+        "| scored, not chosen | 3 | 25.0 % |",
     ):
         assert said in card
 

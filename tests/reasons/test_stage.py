@@ -53,6 +53,21 @@ def test_figures_are_means_over_kept_items() -> None:
     )
 
 
+def test_candidates_that_could_never_be_scored_are_an_error_that_says_why() -> None:
+    """Two items whose four candidates hold no tag: the error counts them and names the preset for weak models."""
+    steps = [{"accepted": None, "after": 3.0, "candidates": [candidate("unparsed", None), candidate("empty", None)]}]
+    with pytest.raises(InertMethod, match=r"none of 4 candidates .*unparsed: 2, empty: 2.*--preset small"):
+        summary([trace(name, 3.0, 3.0, 3.0, steps=steps) for name in "ab"], SMALL, NAMES, "p")
+
+
+def test_columns_of_a_judge_stand_only_where_one_was_asked() -> None:
+    """Without a judge the table of texts has no column that nothing could fill."""
+    columns = summary(TRACES, SMALL, NAMES, "p").tables[0].columns
+    assert columns == ["item", "no thinking", "empty thinking", "first", "refined", "dropped"]
+    judged = summary([trace("a", 3, 3, 2, judge={"start": 5.0, "final": 4.0})], SMALL, NAMES, "p").tables[0]
+    assert judged.rows == [["a", 3, 3, 3, 2, 5.0, 4.0, ""]]
+
+
 def test_gaps_stand_against_none_and_first() -> None:
     """Both baselines appear, with the interval of the paired difference; a judge adds its own row."""
     none, first = summary(TRACES, SMALL, NAMES, "p").gaps

@@ -21,6 +21,7 @@ from backcast.reasons.writing import (
     settle,
     verdict,
     writing_result,
+    writing_traces,
 )
 
 PAIRS = [Pair("one", "Say a.", "a a a"), Pair("two", "Say b.", "b b")]
@@ -125,6 +126,18 @@ def test_a_comparison_is_paired_item_by_item():
     assert [entry["nll"] - entry["base_nll"] for entry in result.outputs["items"]] == [-3.0, -3.0]
     alone = writing_result(mine, None, "self").gaps[0]
     assert (alone.baseline, alone.paired, alone.value) == (None, False, own.value)
+
+
+def test_a_judgement_leaves_one_trace_an_item():
+    """Both thinkings and both likelihoods of each held-out text; the change is what training brought, by hand -3."""
+    mine, base = own_thinking(PAIRS, thinker("z</")), own_thinking(PAIRS, thinker("zzzz</"))
+    first, second = writing_traces(PAIRS, mine, base)
+    assert (first.id, first.kind, first.outcome, first.data["untouched_thinking"]) == ("one", "judge", "z", "zzzz")
+    assert first.data["known_good_text"] == "a a a"
+    assert first.score.value == mine.nll[0]
+    assert first.score.parts["untouched, own thinking"] == base.nll[0]
+    assert first.score.parts["no thinking block"] == first.score.parts["untouched, no thinking block"] == mine.plain[0]
+    assert [trace.data["change"] for trace in (first, second)] == [-3.0, -3.0]
 
 
 def test_thinking_that_goes_in_circles_shows():

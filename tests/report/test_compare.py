@@ -20,6 +20,11 @@ def run_of(folder, values, candidates=4):
         for problem, scores in values.items()
         for n, value in enumerate(scores)
     ]
+    return keep(folder, traces, candidates)
+
+
+def keep(folder, traces, candidates=4):
+    """A run of one stage that left these traces."""
 
     def work(stage):
         TraceLog(stage / "traces.jsonl").append(traces)
@@ -61,6 +66,18 @@ def test_reer_traces_are_compared_on_their_likelihoods(tmp_path):
     assert rows["nll start"]["difference"] == 0
     assert rows["nll final"]["n"] == 5
     assert found["settings"] == []
+
+
+def test_held_out_texts_are_compared_under_every_condition(tmp_path):
+    """Two judged runs pair on their held-out texts: own thinking and no block alike, text by text."""
+
+    def judged(shift):
+        parts = {"own thinking": 3.0 + shift, "no thinking block": 3.5}
+        return [Trace(name, name, "judge", "z", Score(3.0 + shift, parts)) for name in "ab"]
+
+    found = compare(keep(tmp_path / "a", judged(0.0)), keep(tmp_path / "b", judged(-0.25)))
+    rows = {row["measure"]: (row["difference"], row["n"]) for row in found["measures"]}
+    assert rows == {"score": (-0.25, 2), "own thinking": (-0.25, 2), "no thinking block": (0.0, 2)}
 
 
 def test_the_interval_is_the_paired_one(tmp_path):

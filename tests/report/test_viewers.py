@@ -115,6 +115,17 @@ def test_token_pieces_put_the_text_back_together(text, data):
     assert total == len(offsets)
 
 
+def test_held_out_texts_are_ranked_by_what_training_brought():
+    """Best is the text that became likeliest against the untouched model, not the one that is likeliest."""
+    viewer = viewer_of("judge")
+    most, least = (
+        Trace(n, n, "judge", "z", Score(v), {"change": c}) for n, v, c in (("a", 4.0, -0.4), ("b", 3.0, 0.1))
+    )
+    assert viewer.rank(most) < viewer.rank(least)
+    assert viewer.rank(Trace("c", "c", "judge")) is None
+    assert viewer.slim(most, 400)["data"] == {"change": -0.4}
+
+
 def test_other_kinds_are_shown_plainly_and_ranked_by_their_score():
     """A kind without a viewer: nearest to the known good outcome first, or the highest score where there is none."""
     near, far = (Trace(name, name, "route", None, Score(value, {}, 10.0)) for name, value in (("a", 10.5), ("b", 14.0)))

@@ -1,5 +1,6 @@
 """``backcast compress``: a model folder in fewer bits, honestly counted."""
 
+import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,8 +27,9 @@ class Options:
     """With --plan: weigh layers by what their errors do to predictions of this text (default: no data is used)."""
     bits: int = 4
     """Per code, 1 to 8. What is really stored per weight is printed as true bits."""
-    preset: Literal["ours", "exact", "paper", "v3"] = "ours"
-    """wgm only. ours: shared table, block scales; exact: one optimal codebook a tensor; paper, v3: as published."""
+    preset: Literal["ours", "table", "exact", "paper", "v3"] = "ours"
+    """wgm only. ours: levels chosen by codes together, block scales; table: by each code alone, multiplies faster;
+    exact: one optimal codebook a tensor; paper, v3: as published."""
     scope: Literal["tensor", "row", "block"] | None = None
     """What shares scales (default: the method's own)."""
     block: int | None = None
@@ -42,46 +44,71 @@ class Options:
     """wgm only: lam is t in [0, 1] of the scale-free regulariser."""
     protect: float | None = None
     """wgm only: share of the weights kept exactly (default: the preset's)."""
+    clusters: Literal["tensor", "row"] = "tensor"
+    """splitquant only: what is clustered together (a convolution's kernels always each by itself, as in V1)."""
     masked: bool = False
     """splitquant only: grids that span their own cluster, without reaching to zero."""
     form: Literal["compact", "planes"] = "compact"
     """splitquant only: id and code per weight, or the three planes as published (three times the bits)."""
+    embedding: bool = False
+    """Pack the input embedding and the output head too, in 8 bits a weight (they dominate small models)."""
     include: tuple[str, ...] = ()
-    """Patterns of layer names to compress, such as '*.mlp.*' (default: every linear layer but the head)."""
+    """Patterns of layer names to compress, such as '*.mlp.*' (default: every linear and convolution layer)."""
     exclude: tuple[str, ...] = ()
     """Patterns of layer names to leave as they are."""
     jobs: int = 1
     """Tensors packed at a time, in processes; the result does not depend on it."""
+    check: Literal["auto", "model", "layers"] = "auto"
+    """The result is loaded again: the whole model, or one layer at a time; auto takes the second if memory is short."""
 
 
 def main(options: Options) -> dict[str, Any]:
     """Packs the model and returns the figures."""
     from backcast.compress.job import compress
     from backcast.compress.stream import Job
-    from backcast.lm.models import resolve
 
     if options.plan is not None:
         return _planned(options)
     if options.text is not None:
         raise BadInput("--text belongs to --plan; leave it out")
     settings = method_settings(options)
-    job = Job(resolve(options.model), options.out, settings, options.include, options.exclude, options.jobs)
+    job = Job(
+        _folder(options.model), options.out, settings, options.include, options.exclude, options.jobs, options.check
+    )
+    job = replace(job, embedding=options.embedding)
     return compress(job, options.model)
+
+
+def _folder(model: str) -> Path:
+    """The model's folder; one whose model reads no text (vision, sound) needs no tokenizer here."""
+    import json
+
+    from backcast.lm.models import resolve, weight_files
+
+    path = Path(model).expanduser()
+    if path.is_dir() and (path / "config.json").is_file() and weight_files(path):
+        with contextlib.suppress(ValueError, TypeError):
+            named = json.loads((path / "config.json").read_text()).get("architectures") or ["ForCausalLM"]
+            if not any(name.endswith("ForCausalLM") for name in named):
+                return path
+    return resolve(model)
 
 
 def _planned(options: Options) -> dict[str, Any]:
     from backcast.compress import plan_job
     from backcast.compress.score import read_text
     from backcast.compress.stream import Job, Planned
-    from backcast.lm.models import resolve
 
-    free = ("model", "out", "plan", "text", "include", "exclude", "jobs")
+    free = ("model", "out", "plan", "text", "include", "exclude", "jobs", "check", "embedding")
     for name, field in Options.__dataclass_fields__.items():
         if name not in free and getattr(options, name) != field.default:
             raise BadInput(f"--plan chooses methods and bits itself; leave --{name} out")
     asked = plan_job.Asked(options.plan or "", None if options.text is None else read_text(options.text))
     nothing = Planned(asked.record(), {})
-    job = Job(resolve(options.model), options.out, nothing, options.include, options.exclude, options.jobs)
+    job = Job(
+        _folder(options.model), options.out, nothing, options.include, options.exclude, options.jobs, options.check
+    )
+    job = replace(job, embedding=options.embedding)
     return plan_job.compress_to(job, asked, options.model)
 
 
@@ -95,10 +122,10 @@ def show(result: dict[str, Any]) -> None:
         "folder": f"{result['bytes_before'] / 1e6:,.1f} MB -> {result['bytes_after'] / 1e6:,.1f} MB",
         "weights packed": f"{result['weights']:,}",
         "relative squared error": f"{result['relative_mse']:.6f}",
-        "reloaded, logits differ by": f"{result['reload_max_difference']:.2g}",
+        "reloaded, routes differ by": f"{result['reload_max_difference']:.2g}",
         "time": f"{result['seconds']:.1f} s, {result['cpu_seconds']:.1f} CPU-s",
         "left as they were": ", ".join(result["untouched"]) or "no layer",
-        "sample": result["sample"],
+        "sample": result["sample"] or "none: checked layer by layer",
     }
     if plan := result.get("plan"):
         used = ", ".join(f"{count} {name}" for name, count in plan["layers"].items() if count)
@@ -116,7 +143,7 @@ def method_settings(options: Options) -> Any:
 
     own = {
         "wgm": {"preset", "solver", "window", "lam", "normalise", "protect"},
-        "splitquant": {"masked", "form"},
+        "splitquant": {"masked", "form", "clusters"},
         "rtn": set(),
     }
     defaults = {field: Options.__dataclass_fields__[field].default for fields in own.values() for field in fields}
@@ -134,10 +161,12 @@ def method_settings(options: Options) -> Any:
     if options.method == "wgm":
         settings = wgm.preset(options.preset, options.bits)
         if settings.shared and given.keys() & {"scope", "solver", "window", "lam"}:
-            raise BadInput("--preset ours has one scope and one solver; add --preset exact, paper or v3 to change them")
+            fixed = f"--preset {options.preset} has one scope and one solver"
+            raise BadInput(f"{fixed}; add --preset exact, paper or v3 to change them")
         return replace(settings, normalise=options.normalise, **given)
     if not 1 <= options.bits <= 8:
         raise BadInput(f"bits: '{options.bits}' is outside 1..8")
     if options.method == "splitquant":
-        return replace(splitquant.SplitQuant(options.bits, masked=options.masked, form=options.form), **given)
+        base = splitquant.SplitQuant(options.bits, masked=options.masked, form=options.form, clusters=options.clusters)
+        return replace(base, **given)
     return replace(rtn.RTN(options.bits), **given)

@@ -11,6 +11,12 @@ from backcast import recipes
 from backcast.cli import tables
 from backcast.reasons.settings import Objective, preset
 
+SEARCH = (
+    *("objective", "expansions", "max_steps", "sweeps", "max_overlap", "start_tokens", "proposal_tokens"),
+    *("batch", "seed"),
+)
+"""Flags that change the preset's search."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -44,6 +50,10 @@ class Options:
     """Sweeps over the segments (default: the preset's)."""
     max_overlap: float | None = None
     """Leak guard: most n-gram overlap of a candidate with its text (default: the preset's)."""
+    start_tokens: int | None = None
+    """Most tokens of a written first thinking (default: the preset's). The model's context holds prompt and reply."""
+    proposal_tokens: int | None = None
+    """Most tokens of one candidate (default: the preset's); as above."""
     batch: int | None = None
     """Items searched in lock step (default: the preset's)."""
     cache: bool = True
@@ -52,8 +62,7 @@ class Options:
 
 def main(options: Options) -> dict[str, Any]:
     """Runs the recipe ``reer`` with these settings; returns the run's summary with the figures of the search."""
-    names = ("objective", "expansions", "max_steps", "sweeps", "max_overlap", "batch", "seed")
-    search = preset(options.preset, **{name: getattr(options, name) for name in names})
+    search = preset(options.preset, **{name: getattr(options, name) for name in SEARCH})
     kept = ("model", "scorer", "judge", "requests", "limit", "cache")
     given = {name: getattr(options, name) for name in kept}
     settings = recipes.settings("reer", pairs=str(options.pairs), search=search, **given)

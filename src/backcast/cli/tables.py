@@ -55,22 +55,23 @@ def show_gaps(gaps: Sequence[dict[str, Any]]) -> None:
     table.add_column("")
     for gap in gaps:
         value, bounds = number(gap["value"]), interval(gap["low"], gap["high"])
-        note = gap["note"] or ("interval of the difference" if gap["paired"] else "")
+        of_what = "interval of the difference" if gap["paired"] and bounds else ""
+        note = "; ".join(filter(None, (gap["note"], of_what)))
         table.add_row(gap["stage"], gap["metric"], number(gap["baseline"]), value, bounds, str(gap["n"]), note)
     console().print(table)
 
 
 def show_vitals(vitals: Sequence[dict[str, Any]]) -> None:
     """Prints the vital signs that are out of range or had no opportunity; nothing when all is well."""
+    from backcast.report.words import healthy
+
     out = console()
     for vital in vitals:
         if vital["ok"] is None:
             out.print(f"no opportunity: {vital['name']} ({vital['meaning']})", style="dim")
         elif not vital["ok"]:
-            healthy = f"healthy {vital['low']} to {vital['high']}"
-            out.print(
-                f"out of range: {vital['name']} {vital['value']:.3g} ({healthy}); {vital['meaning']}", style="yellow"
-            )
+            found = f"{vital['name']} {vital['value']:.3g} (healthy: {healthy(vital['low'], vital['high'])})"
+            out.print(f"out of range: {found}; {vital['meaning']}", style="yellow")
 
 
 def show_run(result: dict[str, Any]) -> None:

@@ -14,6 +14,9 @@ Bytes = NDArray[np.uint8]
 
 STRETCH = 32
 
+WINDOW = 7
+"""Bits of the stream of codes that choose a level in a trellis, if a code has no more."""
+
 
 def row_bytes(columns: int, bits: int) -> int:
     """Bytes of one packed row."""
@@ -36,6 +39,22 @@ def unpack(packed: Bytes, bits: int, columns: int) -> Bytes:
     codes = np.empty((len(rows), -(-columns // STRETCH) * STRETCH), dtype=np.uint8)
     _unpack_rows(rows, bits, codes)
     return codes[:, :columns]
+
+
+def window_bits(bits: int) -> int:
+    """How many bits of the stream choose a level in a trellis of codes of ``bits``."""
+    return max(WINDOW, bits)
+
+
+def windows(codes: Bytes, bits: int) -> Bytes:
+    """The last ``window_bits`` of each row's stream of codes, at every code: its own lowest, the ones before above.
+
+    Codes are (rows, columns); before the first code stand zeros.
+    """
+    found = codes.copy()
+    for back in range(1, -(-window_bits(bits) // bits)):
+        found[:, back:] |= codes[:, :-back] << np.uint8(back * bits)
+    return found & np.uint8((1 << window_bits(bits)) - 1)
 
 
 def pack_trits(ids: Bytes) -> Bytes:

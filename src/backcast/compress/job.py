@@ -3,21 +3,15 @@
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from backcast.compress.layout import Layout
+from backcast.compress.reload import check
 from backcast.compress.stream import RESULT, WORK, Job, differences, fingerprint, pack_model
-from backcast.core.errors import BadInput, WorkFailed
+from backcast.core.errors import BadInput
 from backcast.core.files import write_atomic, write_json
-
-SAMPLE = "The capital of France is"
-"""What the sample generation goes on from."""
-
-TOLERANCE = 1e-3
-"""Most difference of logits between the routes, relative to the largest logit."""
 
 
 def compress(job: Job, title: str, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -32,7 +26,7 @@ def compress(job: Job, title: str, more: Mapping[str, Any] | None = None) -> dic
         return finished
     began, cpu = time.monotonic(), time.process_time()
     packed = pack_model(job, finish=False)
-    checked = check(job.out)
+    checked = check(job.out, job.check)
     tensors = packed["tensors"]
     layouts = [Layout(**record["layout"]) for record in tensors]
     weights = sum(layout.weights for layout in layouts)
@@ -62,45 +56,6 @@ def folder_bytes(folder: Path) -> int:
     """Bytes of all files of a folder, work in progress left out."""
     files = (path for path in folder.rglob("*") if path.is_file() and WORK not in path.relative_to(folder).parts)
     return sum(path.stat().st_size for path in files)
-
-
-def check(folder: Path) -> dict[str, Any]:
-    """Loads a packed folder: the largest difference of logits between fast and plain routes, and a sample."""
-    import torch
-
-    from backcast.compress.score import load
-
-    model, tokenizer = load(folder)
-    ids = tokenizer(SAMPLE, return_tensors="pt").input_ids
-    # Both fast routes: a few vectors at a time, and more.
-    both = [ids[:, :4], ids.repeat(1, 4)]
-    with torch.no_grad():
-        fast = [model(part).logits for part in both]
-        with plain_route(model):
-            plain = [model(part).logits for part in both]
-        apart = max(float((a - b).abs().max()) for a, b in zip(fast, plain, strict=True))
-        largest = max(float(logits.abs().max()) for logits in plain)
-        if not apart <= TOLERANCE * max(largest, 1.0):
-            raise WorkFailed(
-                f"'{folder}' was written, but its kernels disagree by {apart:.3g} in the logits; report this"
-            )
-        made = model.generate(ids, max_new_tokens=20, do_sample=False, pad_token_id=tokenizer.eos_token_id)
-    return {"reload_max_difference": apart, "sample": tokenizer.decode(made[0], skip_special_tokens=True)}
-
-
-@contextmanager
-def plain_route(model: Any) -> Iterator[None]:
-    """Inside, every packed layer decodes with torch and multiplies densely."""
-    from backcast.compress.packed import PackedLinear
-
-    layers = [module for module in model.modules() if isinstance(module, PackedLinear)]
-    for layer in layers:
-        layer.route = "plain"
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.route = "fast"
 
 
 def _write_record(job: Job, figures: dict[str, Any], tensors: list[dict[str, Any]]) -> None:

@@ -10,12 +10,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from backcast.compress import vectors
+from backcast.compress import vectors, windowed
 from backcast.compress.affine import steps
 from backcast.compress.bits import STRETCH, unpack_row
 from backcast.compress.layout import Floats, Layout, Tensors
 
-KINDS = {"signed": 0, "affine": 1, "split": 2, "planes": 3, "scaled": 4}
+KINDS = {"signed": 0, "affine": 1, "split": 2, "planes": 3, "scaled": 4, "trellis": 5}
 
 
 class Stored(NamedTuple):
@@ -25,6 +25,7 @@ class Stored(NamedTuple):
     ids: NDArray[np.uint8]
     table: NDArray[np.int16]
     fine: NDArray[np.uint8]
+    """Magnitudes in 8 bits (``signed``), or scales in 8 bits (``trellis``)."""
     scale: NDArray[np.int16]
     zero: NDArray[np.int16]
     kind: int
@@ -42,13 +43,18 @@ def stored(layout: Layout, tensors: Tensors) -> Stored:
     planes = 3 if layout.kind == "planes" else 1
     nothing = np.zeros(0, dtype=np.int16)
     table = tensors.get("table", nothing)
+    in_bytes = np.zeros(0, dtype=np.uint8)
+    if layout.fine:
+        in_bytes = table.reshape(-1)
+    elif layout.kind == "trellis":
+        in_bytes = tensors["scale"]
     ids = tensors["ids"] if "ids" in tensors else np.zeros(0, dtype=np.uint8)
     return Stored(
         tensors["weight"].reshape(planes * layout.rows, -1),
         ids.reshape(layout.rows, -1) if len(ids) else np.zeros((0, 0), dtype=np.uint8),
         nothing if layout.fine else table.reshape(-1),
-        table.reshape(-1) if layout.fine else np.zeros(0, dtype=np.uint8),
-        tensors.get("scale", nothing).reshape(-1),
+        in_bytes,
+        nothing if layout.kind == "trellis" else tensors.get("scale", nothing).reshape(-1),
         tensors.get("zero", nothing).reshape(-1),
         KINDS[layout.kind],
         layout.bits,
@@ -75,14 +81,17 @@ def multiply(matrix: Stored, rows: Floats, first: int, last: int, out: Floats) -
         _multiply(matrix, rows, first, last, out)
         return
     room = -(-matrix.columns // STRETCH) * STRETCH
+    work = _multiply_windows if matrix.kind == KINDS["trellis"] else _multiply_table
     if room != matrix.columns:
         rows = np.pad(rows, ((0, 0), (0, room - matrix.columns)))
-    _multiply_table(matrix, rows, first, last, out)
+    work(matrix, rows, first, last, out)
 
 
 def in_registers(matrix: Stored) -> bool:
     """Whether rows can be multiplied by looking codes up in vector registers, on this machine and in this layout."""
     whole = matrix.width % STRETCH == 0 or matrix.width == matrix.columns
+    if matrix.kind == KINDS["trellis"]:
+        return vectors_available() and windowed.AVAILABLE and whole
     narrow = matrix.bits <= vectors.WIDEST or matrix.kind == 1
     return vectors_available() and whole and matrix.kind in (0, 1, 4) and narrow
 
@@ -163,6 +172,48 @@ def _multiply_table(m: Stored, rows: Floats, first: int, last: int, out: Floats)
             out[t, r] = total * m.unit
 
 
+@njit(cache=True, nogil=True)
+def _multiply_windows(m: Stored, rows: Floats, first: int, last: int, out: Floats) -> None:
+    """As ``_multiply_table``, for trellis codes: those at the end of one call are before the first of the next."""
+    past, paired = np.zeros(32, dtype=np.int16), np.empty_like(rows)
+    for start in range(0, rows.shape[1], 32):
+        paired[:, start : start + 16] = rows[:, start : start + 32 : 2]
+        paired[:, start + 16 : start + 32] = rows[:, start + 1 : start + 32 : 2]
+    x, levels, before = np.int64(paired.ctypes.data), np.int64(m.table.ctypes.data), np.int64(past.ctypes.data)
+    whole, blocks = m.width // 32, -(-m.columns // m.width)
+    rest = -(-(m.columns - (blocks - 1) * m.width) // 32)
+    for r in range(first, last):
+        codes, scales = np.int64(m.packed[r].ctypes.data), np.int64(m.fine.ctypes.data) + r * m.row_step
+        for t in range(len(rows)):
+            here = x + t * rows.shape[1] * 4
+            past[:] = 0
+            places = (codes, levels, here, scales, before)
+            total = _windowed(places, _extent(blocks - 1, whole), m.bits)
+            done = (blocks - 1) * whole
+            left = (codes + done * 4 * m.bits, levels, here + done * 128, scales + blocks - 1, before)
+            total += _windowed(left, _extent(1, rest), m.bits)
+            out[t, r] = total * m.unit
+
+
+@njit(cache=True)
+def _windowed(places: Any, extent: Any, bits: int) -> Any:
+    if bits == 4:
+        return windowed.window_product(places, extent, 4)
+    if bits == 3:
+        return windowed.window_product(places, extent, 3)
+    if bits == 2:
+        return windowed.window_product(places, extent, 2)
+    if bits == 5:
+        return windowed.window_product(places, extent, 5)
+    if bits == 6:
+        return windowed.window_product(places, extent, 6)
+    if bits == 1:
+        return windowed.window_product(places, extent, 1)
+    if bits == 7:
+        return windowed.window_product(places, extent, 7)
+    return windowed.window_product(places, extent, 8)
+
+
 @njit(cache=True)
 def _extent(blocks: int, stretches: int) -> int:
     return (blocks << 32) | stretches
@@ -233,10 +284,14 @@ def _row(m: Stored, r: int, codes: NDArray[np.uint8], ids: NDArray[np.uint8], ta
         return
     if m.kind == 2:
         _unpack_trits(m.ids[r], ids)
+    elif m.kind == 5:
+        _windows(codes, m.bits, m.entries)
     for start in range(0, m.columns, m.width):
         scope, end = r * m.row_step + start // m.width, min(start + m.width, m.columns)
         if m.kind == 4:
             _scaled(table, _half(m.scale[scope]), m.unit, codes[start:end], row[start:end])
+        elif m.kind == 5:
+            _scaled(table, _square(m.fine[scope]), m.unit, codes[start:end], row[start:end])
         elif m.kind == 1:
             _affine(_half(m.scale[scope]), _half(m.zero[scope]), m.unit, codes[start:end], row[start:end])
         elif m.kind == 0:
@@ -253,12 +308,34 @@ def _affine(scale: np.float32, zero: np.float32, unit: np.float32, codes: NDArra
 
 @njit(cache=True)
 def _shared_table(m: Stored) -> Floats:
-    """The one table of a ``scaled`` layout; zeros for the other kinds."""
+    """The one table of a ``scaled`` or ``trellis`` layout; zeros for the other kinds."""
     table = np.zeros(256, dtype=np.float32)
-    if m.kind == 4:
+    if m.kind >= 4:
         for level in range(m.entries):
-            table[level] = _half(m.table[level])
+            table[level] = _half(m.table[level]) if m.kind == 4 else _brief(m.table[level])
     return table
+
+
+@njit(cache=True)
+def _windows(codes: NDArray[np.uint8], bits: int, entries: int) -> None:
+    """``bits.windows`` of one row, in place."""
+    window = np.uint32(0)
+    for c in range(len(codes)):
+        window = (window << np.uint32(bits) | codes[c]) & np.uint32(entries - 1)
+        codes[c] = window
+
+
+@njit(cache=True, inline="always")
+def _brief(bits: int) -> np.float32:
+    """A bfloat16 number from its bits."""
+    return np.uint32(np.uint32(bits & 0xFFFF) << np.uint32(16)).view(np.float32)
+
+
+@njit(cache=True, inline="always")
+def _square(byte: int) -> np.float32:
+    """The scale that a byte stands for, as ``layout.squares``."""
+    wide = np.float32(byte)
+    return wide * wide * np.float32(2.0**-16)
 
 
 @njit(cache=True)

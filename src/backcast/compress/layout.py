@@ -9,6 +9,8 @@ it. The kinds, for a weight with code c in scope s:
 * ``split``: ``(c - zero[s, id]) * scale[s, id]`` with a three-valued id per weight (SplitQuant, compact)
 * ``planes``: the sum over three planes, each ``affine`` with its own codes (SplitQuant, as published)
 * ``scaled``: ``table[c] * scale[s]`` with one table for the tensor
+* ``trellis``: ``table[window] * q[s]^2 / 65536``, where the window is the last few bits of the row's stream of codes,
+  so the codes before a weight choose among the levels too; levels are bfloat16, ``q`` is a byte
 """
 
 from dataclasses import asdict, dataclass
@@ -18,9 +20,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from backcast.compress.bits import pack, pack_trits, row_bytes, trit_bytes, unpack, unpack_trits
+from backcast.compress.bits import pack, pack_trits, row_bytes, trit_bytes, unpack, unpack_trits, windows
 
-Kind = Literal["signed", "affine", "split", "planes", "scaled"]
+Kind = Literal["signed", "affine", "split", "planes", "scaled", "trellis"]
 Scope = Literal["tensor", "row", "block"]
 Floats = NDArray[np.float32]
 Tensors = dict[str, NDArray[Any]]
@@ -39,7 +41,7 @@ class Layout:
     """What shares scales: the whole tensor, a row, or ``block`` consecutive weights of a row."""
     block: int = 64
     entries: int = 0
-    """Magnitudes per scope (``signed``) or levels of the table (``scaled``)."""
+    """Magnitudes per scope (``signed``) or levels of the table (``scaled``, ``trellis``)."""
     fine: bool = False
     """``signed`` only: magnitudes in 8 bits relative to a half-precision scale of the scope, not 16 bits each."""
     kept: int = 0
@@ -75,6 +77,8 @@ class Layout:
                 found["scale"] = (np.int16, (self.scopes,))
         elif self.kind == "scaled":
             found |= {"table": (np.int16, (self.entries,)), "scale": (np.int16, (self.scopes,))}
+        elif self.kind == "trellis":
+            found |= {"table": (np.int16, (self.entries,)), "scale": (np.uint8, (self.scopes,))}
         else:
             shape = (self.scopes,) if self.kind == "affine" else (self.scopes, 3)
             found |= {"scale": (np.int16, shape), "zero": (np.int16, shape)}
@@ -129,6 +133,17 @@ def single(bits: NDArray[np.int16]) -> Floats:
     return bits.view(np.float16).astype(np.float32)
 
 
+def brief(values: NDArray[np.floating]) -> NDArray[np.int16]:
+    """The bits of ``values`` rounded to bfloat16, ties to even."""
+    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    return ((bits + (0x7FFF + (bits >> 16 & 1))) >> 16).astype(np.uint16).view(np.int16)
+
+
+def single_brief(bits: NDArray[np.int16]) -> Floats:
+    """Bfloat16 bits as float32."""
+    return (bits.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+
+
 def rounded(values: NDArray[np.floating]) -> Floats:
     """``values`` as they come back from half precision: encoders choose codes against these."""
     return single(half(values))
@@ -175,9 +190,7 @@ def decode(encoded: Encoded) -> Floats:
 
 def kept_values(bits: NDArray[Any]) -> Floats:
     """The exact values behind ``kept_value``: bfloat16 bits in int16, float32 bits in int32."""
-    if bits.dtype == np.int16:
-        bits = bits.astype(np.int32) << 16
-    return bits.view(np.float32)
+    return single_brief(bits) if bits.dtype == np.int16 else bits.view(np.float32)
 
 
 def _values(layout: Layout, tensors: Tensors) -> Floats:
@@ -186,6 +199,9 @@ def _values(layout: Layout, tensors: Tensors) -> Floats:
     codes = unpack(tensors["weight"], layout.bits, columns).reshape(planes, rows, columns)
     if layout.kind == "signed":
         return _signed(layout, tensors, codes[0])
+    if layout.kind == "trellis":
+        levels = single_brief(tensors["table"])[windows(codes[0], layout.bits)]
+        return _floats(levels * spread(squares(tensors["scale"]), layout))
     scale = single(tensors["scale"])
     if layout.kind == "scaled":
         return _floats(single(tensors["table"])[codes[0]] * spread(scale, layout))
@@ -199,6 +215,12 @@ def _values(layout: Layout, tensors: Tensors) -> Floats:
     ids = unpack_trits(tensors["ids"].reshape(rows, -1), columns)[..., None]
     own_zero, own_scale = (np.take_along_axis(part, ids, 2)[..., 0] for part in (zero, scale))
     return _floats((codes[0].astype(np.float32) - own_zero) * own_scale)
+
+
+def squares(scale: NDArray[np.uint8]) -> Floats:
+    """The scales that bytes stand for: ``q^2 / 65536``, exact in float32. Finer for small ones than an even grid."""
+    wide = scale.astype(np.float32)
+    return wide * wide * np.float32(2.0**-16)
 
 
 def _floats(values: NDArray[Any]) -> Floats:

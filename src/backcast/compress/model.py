@@ -1,12 +1,14 @@
 """Which layers of a model folder can be packed, by building its skeleton without weights."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from backcast.core.errors import BadInput, nearest
+
+HEAD = "the output head: its errors go straight into every token"
 
 
 @dataclass(frozen=True)
@@ -14,9 +16,11 @@ class Layers:
     """What there is to pack."""
 
     linear: list[str]
-    """Names of linear layers (without ``.weight``), in the model's order."""
+    """Names of linear and convolution layers (without ``.weight``), in the model's order."""
     untouched: dict[str, str]
     """Other layers with weight matrices, and why they stay as they are."""
+    vocabulary: list[str] = field(default_factory=list)
+    """The input embedding, and the output head if that has weights of its own: packed only when asked for."""
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -38,7 +42,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def find_layers(folder: Path) -> Layers:
-    """Linear layers of the model in ``folder``; the head and tied layers stay, and so does whatever is not linear.
+    """Linear and convolution layers of the model in ``folder``; the head, tied and all other layers stay as they are.
 
     Raises BadInput when transformers does not know the architecture.
     """
@@ -55,19 +59,23 @@ def find_layers(folder: Path) -> Layers:
         raise BadInput(
             f"transformers cannot build the model of '{folder}': {reason}; without its skeleton no layer is known"
         ) from error
-    head = model.get_output_embeddings()
-    linear, untouched = [], {}
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    linear, untouched, vocabulary = [], {}, []
+    shared = getattr(config.get_text_config(), "tie_word_embeddings", False)
+    embedding = model.get_input_embeddings() if head is not None else None
     for name, module in model.named_modules():
         weight = getattr(module, "weight", None)
         if weight is None or weight.dim() < 2:
             continue
+        if (module is embedding and type(module) is nn.Embedding) or (module is head and not shared):
+            vocabulary.append(name)
         if module is head:
-            untouched[name] = "the output head: its errors go straight into every token"
-        elif type(module) is nn.Linear:
+            untouched[name] = HEAD
+        elif type(module) in (nn.Linear, nn.Conv1d, nn.Conv2d):
             linear.append(name)
         else:
-            untouched[name] = f"a {type(module).__name__}, which is not a linear layer"
-    return Layers(linear, untouched)
+            untouched[name] = f"a {type(module).__name__}, which is neither a linear layer nor a convolution"
+    return Layers(linear, untouched, vocabulary)
 
 
 def choose(layers: Layers, include: tuple[str, ...], exclude: tuple[str, ...]) -> list[str]:
@@ -77,7 +85,7 @@ def choose(layers: Layers, include: tuple[str, ...], exclude: tuple[str, ...]) -
     """
     for pattern in (*include, *exclude):
         if not any(fnmatch(name, pattern) for name in layers.linear):
-            raise BadInput(f"no linear layer matches '{pattern}'{nearest(pattern, layers.linear[:40])}")
+            raise BadInput(f"no linear or convolution layer matches '{pattern}'{nearest(pattern, layers.linear[:40])}")
     chosen = [
         name
         for name in layers.linear
@@ -85,7 +93,7 @@ def choose(layers: Layers, include: tuple[str, ...], exclude: tuple[str, ...]) -
         and not any(fnmatch(name, pattern) for pattern in exclude)
     ]
     if not chosen:
-        raise BadInput("no linear layer is left to compress; loosen --include and --exclude")
+        raise BadInput("no layer is left to compress; loosen --include and --exclude")
     return chosen
 
 

@@ -27,6 +27,12 @@ class Opened:
     """Every stored tensor, in the order of the files."""
 
     @property
+    def vocabulary(self) -> list[str]:
+        """The packed layers that are embedding or head."""
+        found: list[str] = (self.config.get("quantization_config") or {}).get("vocabulary", [])
+        return found
+
+    @property
     def names(self) -> list[str]:
         """The model's tensors, ``layer.weight`` standing for all that is stored of a packed layer."""
         return [name for name in self.entries if not self._inside(name)]
@@ -38,7 +44,10 @@ class Opened:
     def shape(self, name: str) -> tuple[int, ...]:
         """The tensor's shape once unpacked."""
         layout = self.layout(name)
-        return (layout.rows, layout.columns) if layout else self.entries[name].shape
+        if layout is None:
+            return self.entries[name].shape
+        shapes = self.config["quantization_config"].get("shapes", {})
+        return tuple(shapes.get(name.removesuffix(".weight"), (layout.rows, layout.columns)))
 
     def encoded(self, name: str) -> Encoded:
         """The stored integers of a packed tensor."""
@@ -54,7 +63,7 @@ class Opened:
     def dense(self, name: str) -> Floats:
         """The tensor's numbers in float32: decoded if packed, as stored otherwise."""
         if self.layout(name):
-            return decode(self.encoded(name))
+            return decode(self.encoded(name)).reshape(self.shape(name))
         entry = self.entries[name]
         if entry.dtype not in shards.FLOATS:
             raise BadInput(

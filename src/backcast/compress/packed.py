@@ -1,4 +1,4 @@
-"""A linear layer whose weights stay packed in memory."""
+"""Linear and convolution layers whose weights stay packed in memory."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from backcast.compress import kernels
 from backcast.compress.layout import Layout
-from backcast.compress.unpacked import dequantise, kept_values
+from backcast.compress.unpacked import dequantise, kept_values, take_rows
 
 FEW = 8
 """Up to this many vectors are multiplied straight from the packed rows; more are worth decoding tiles for a GEMM."""
@@ -23,7 +23,82 @@ SHARE = 1 << 21
 """Weights that keep one more thread busy."""
 
 
-class PackedLinear(nn.Linear):
+class _Stored(nn.Module):
+    """The stored tensors of one matrix: ``weight`` (codes) a parameter, the others integer buffers."""
+
+    layout: Layout
+    weight: Tensor
+
+    def _hold(self, layout: Layout, device: Any, *, own: bool = True) -> None:
+        self.layout = layout
+        for name, (kind, shape) in layout.shapes().items():
+            values = torch.empty(shape, dtype=getattr(torch, np.dtype(kind).name), device=device)
+            if name == "weight":
+                self.weight = nn.Parameter(values, requires_grad=False)
+            else:
+                self.register_buffer(name, values, persistent=own)
+
+    def stored(self) -> dict[str, Tensor]:
+        """The stored tensors by the layout's names."""
+        return {name: getattr(self, name).data for name in self.layout.shapes()}
+
+    def dense(self) -> Tensor:
+        """The weights (rows, columns) in float32, on the module's device."""
+        return dequantise(self.layout, self.stored())
+
+
+class PackedConv(_Stored):
+    """A Conv1d or Conv2d whose kernels (one a row) are decoded each time it is called; gradients flow to the input."""
+
+    def __init__(self, layout: Layout, like: nn.Conv1d | nn.Conv2d, *, device: Any = None) -> None:
+        super().__init__()
+        self._hold(layout, device)
+        self._kind, self._shape = type(like), like.weight.shape
+        for name in ("stride", "padding", "dilation", "groups", "padding_mode", "_reversed_padding_repeated_twice"):
+            setattr(self, name, getattr(like, name))
+        self.in_channels, self.out_channels, self.kernel_size = like.in_channels, like.out_channels, like.kernel_size
+        own = None
+        if like.bias is not None:
+            own = nn.Parameter(torch.empty(layout.rows, device=device, dtype=like.bias.dtype))
+        self.register_parameter("bias", own)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the plain layer, with the decoded kernels in the type of ``x``."""
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        kind: Any = self._kind
+        y: Tensor = kind._conv_forward(self, x, self.dense().view(self._shape).to(x.dtype), bias)
+        return y
+
+    def extra_repr(self) -> str:
+        """Channels, kernel, kind and bits."""
+        about = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
+        return f"{about}, {self.layout.kind}, {self.layout.true_bits():.3f} bits"
+
+
+class PackedEmbedding(_Stored):
+    """An embedding whose rows stay packed; only the rows asked for are decoded. Not trainable."""
+
+    like: Tensor
+
+    def __init__(self, layout: Layout, plain: nn.Embedding, *, device: Any = None) -> None:
+        super().__init__()
+        self._hold(layout, device)
+        self.num_embeddings, self.embedding_dim, self.padding_idx = layout.rows, layout.columns, plain.padding_idx
+        # Holds nothing but the floating type of the answers, which casts of the module change with everything else.
+        self.register_buffer("like", torch.zeros(0, dtype=plain.weight.dtype), persistent=False)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(..., columns) for token ids (...)."""
+        wanted, back = torch.unique(ids, return_inverse=True)
+        rows = dequantise(*take_rows(self.layout, self.stored(), wanted))
+        return rows.to(self.like.dtype)[back]
+
+    def extra_repr(self) -> str:
+        """Rows, columns, kind and bits."""
+        return f"{self.num_embeddings}, {self.embedding_dim}, {self.layout.kind}, {self.layout.true_bits():.3f} bits"
+
+
+class PackedLinear(_Stored, nn.Linear):
     """``y = x W^T + b`` with W stored as a ``Layout`` says: the same numbers on every route and device.
 
     ``weight`` is the packed codes, one-dimensional bytes: a loader that takes it for plain weights fails on its shape.
@@ -34,28 +109,16 @@ class PackedLinear(nn.Linear):
     route: Literal["fast", "plain"] = "fast"
     """``plain`` always decodes with torch and multiplies densely: the reference for the kernels."""
 
-    def __init__(self, layout: Layout, *, bias: bool, device: Any = None, dtype: Any = None) -> None:
+    def __init__(self, layout: Layout, *, bias: bool, device: Any = None, dtype: Any = None, own: bool = True) -> None:
         nn.Module.__init__(self)
-        self.layout = layout
+        self.own = own
+        """False for a head whose stored tensors are the embedding's: then they are saved there only."""
         self.in_features, self.out_features = layout.columns, layout.rows
-        for name, (kind, shape) in layout.shapes().items():
-            values = torch.empty(shape, dtype=getattr(torch, np.dtype(kind).name), device=device)
-            if name == "weight":
-                self.weight = nn.Parameter(values, requires_grad=False)
-            else:
-                self.register_buffer(name, values)
-        own = nn.Parameter(torch.empty(layout.rows, device=device, dtype=dtype)) if bias else None
-        self.register_parameter("bias", own)
+        self._hold(layout, device, own=own)
+        bias_ = nn.Parameter(torch.empty(layout.rows, device=device, dtype=dtype)) if bias else None
+        self.register_parameter("bias", bias_)
         self._seen: tuple[Any, ...] = ()
         self._views: tuple[kernels.Stored, Any] | None = None
-
-    def stored(self) -> dict[str, Tensor]:
-        """The stored tensors by the layout's names."""
-        return {name: getattr(self, name).data for name in self.layout.shapes()}
-
-    def dense(self) -> Tensor:
-        """The weights (rows, columns) in float32, on the module's device."""
-        return dequantise(self.layout, self.stored())
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` (..., in_features) in any floating dtype; the product is taken in float32 on CPU."""
@@ -78,7 +141,7 @@ class PackedLinear(nn.Linear):
     def __deepcopy__(self, memo: dict[int, Any]) -> "PackedLinear":
         from copy import deepcopy
 
-        made = PackedLinear(self.layout, bias=self.bias is not None, device="meta")
+        made = PackedLinear(self.layout, bias=self.bias is not None, device="meta", own=self.own)
         memo[id(self)] = made
         for name, value in self.__dict__.items():
             if name not in ("_views", "_seen"):

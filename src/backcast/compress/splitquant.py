@@ -5,7 +5,7 @@ disjoint and cover everything, so ``lower + middle + upper == weights`` bit for 
 (three planes, three times the bits) or compactly: a three-valued id and a code per weight, the same numbers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -19,7 +19,7 @@ from backcast.core.errors import BadInput
 
 @dataclass(frozen=True)
 class SplitQuant:
-    """Settings; the clusters are always those of the whole tensor, the grids those of each scope."""
+    """Settings; the grids are those of each scope, whatever the clusters."""
 
     bits: int = 4
     scope: Scope = "row"
@@ -27,6 +27,8 @@ class SplitQuant:
     masked: bool = False
     """Grids that span their own cluster only. As published (False) each also reaches to the zeros of its plane."""
     form: Literal["compact", "planes"] = "compact"
+    clusters: Literal["tensor", "row"] = "tensor"
+    """What is clustered together: the whole tensor, or each row by itself (as V1 does with a convolution's kernels)."""
 
     def claimed(self, layout: Layout) -> float:
         """Bits per weight as published: the code of one plane."""
@@ -56,6 +58,15 @@ def split(weights: Floats, cuts: tuple[float, float]) -> tuple[Floats, Floats, F
     return np.where(is_lower, weights, zero), middle, np.where(is_upper, weights, zero)
 
 
+def by_kernel(settings: SplitQuant) -> SplitQuant:
+    """The settings for a convolution (one kernel a row): clusters of each kernel, unless the grid is the tensor's."""
+    return settings if settings.scope == "tensor" else replace(settings, clusters="row")
+
+
+def _single(cuts: tuple[float, float]) -> tuple[float, float]:
+    return float(np.float32(cuts[0])), float(np.float32(cuts[1]))
+
+
 def encode(weights: Floats, settings: SplitQuant, name: str = "weights") -> Encoded:
     """Splits and quantises a matrix (rows, columns); an empty cluster stores zeros and never a NaN."""
     if not 1 <= settings.bits <= 8:
@@ -65,12 +76,29 @@ def encode(weights: Floats, settings: SplitQuant, name: str = "weights") -> Enco
     layout = Layout(rows, columns, kind, settings.bits, settings.scope, settings.block)
     if kind == "planes" and settings.masked:
         raise BadInput("masked ranges hold no zero, so three planes cannot have them; use the compact form")
-    cuts = bounds(weights, name)
+    if settings.clusters == "row" and layout.scope == "tensor":
+        raise BadInput(
+            "clusters of each row want grids of each row or block, not of the tensor; use scope row or block"
+        )
     unit = unit_of(weights)
-    low, high = float(np.float32(cuts[0])), float(np.float32(cuts[1]))
-    ranges = find_ranges(weights, (low, high), layout, reach_zero=not settings.masked)
+    # Rows that are clustered together, each part a matrix of its own to the loops below.
+    height = rows if settings.clusters == "tensor" else 1
+    part = replace(layout, rows=height)
+    cuts = [_single(bounds(weights[at : at + height], name)) for at in range(0, rows, height)]
+    ranges = np.concatenate(
+        [
+            find_ranges(weights[i * height : (i + 1) * height], cut, part, reach_zero=not settings.masked)
+            for i, cut in enumerate(cuts)
+        ],
+        axis=1,
+    )
     scale, zero = grids(ranges, layout.bits, unit, integer=not settings.masked)
-    codes, ids = choose_codes(weights / unit, (low / float(unit), high / float(unit)), layout, scale, zero)
+    codes, ids = np.empty(weights.shape, dtype=np.uint8), np.empty(weights.shape, dtype=np.uint8)
+    scaled, step = weights / unit, part.scopes
+    for i, (low, high) in enumerate(cuts):
+        here, grid = slice(i * height, (i + 1) * height), slice(i * step, (i + 1) * step)
+        edges = (low / float(unit), high / float(unit))
+        codes[here], ids[here] = choose_codes(scaled[here], edges, part, scale[grid], zero[grid])
     if kind == "planes":
         # Where a plane has nothing it holds the code of its own zero, which decodes to exactly 0.
         blank = np.rint(spread(zero, layout)).astype(np.uint8)

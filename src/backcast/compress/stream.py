@@ -11,14 +11,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from backcast.compress import rtn, shards, splitquant, wgm
 from backcast.compress.guard import GUARD, METHOD, VERSION
 from backcast.compress.layout import Encoded, Floats, Layout, decode
-from backcast.compress.model import Layers, choose, find_layers, read_config
+from backcast.compress.model import HEAD, Layers, choose, find_layers, read_config
 from backcast.core.errors import BadInput
 from backcast.core.files import write_json
 from backcast.core.parallel import pmap
@@ -51,6 +51,10 @@ class Job:
     """Patterns (``*.mlp.*``) of layer names to compress; all linear layers if empty."""
     exclude: tuple[str, ...] = ()
     jobs: int = 1
+    check: Literal["auto", "model", "layers"] = "auto"
+    """How the result is loaded again (``reload``)."""
+    embedding: bool = False
+    """Whether input embedding and output head are packed too, as ``VOCABULARY``."""
 
     def record(self) -> dict[str, Any]:
         """The settings that the result depends on."""
@@ -60,8 +64,12 @@ class Job:
             "include": list(self.include),
             "exclude": list(self.exclude),
             "version": VERSION,
+            **({"embedding": asdict(VOCABULARY)} if self.embedding else {}),
         }
 
+
+VOCABULARY = rtn.RTN(8, "row")
+"""How embeddings are stored when they are: a token's row can be read alone, and 8 bits are nearly exact."""
 
 METHODS: dict[type, str] = {wgm.WGM: "wgm", splitquant.SplitQuant: "splitquant", rtn.RTN: "rtn", Planned: "plan"}
 
@@ -96,6 +104,7 @@ def pack_model(job: Job, *, finish: bool = True) -> dict[str, Any]:
     work = begin(job)
     settings = [_settings(job, entry.name) for entry in targets]
     tasks = [Task(entry, how, work) for entry, how in zip(targets, settings, strict=True) if how is not None]
+    tasks += [Task(entry, VOCABULARY, work) for entry in find_vocabulary(job, layers)]
     records = pmap(pack_tensor, tasks, jobs=job.jobs, label="packing tensors")
     by_name = {record["name"]: record for record in records}
     for path in source_shards(job.source):
@@ -108,8 +117,32 @@ def pack_model(job: Job, *, finish: bool = True) -> dict[str, Any]:
     left = sorted(name for name in layers.linear if f"{name}.weight" not in by_name)
     return {
         "tensors": records,
-        "untouched": {**layers.untouched, **dict.fromkeys(left, "excluded, planned so, or not in the files")},
+        "untouched": {
+            **{
+                name: why
+                for name, why in layers.untouched.items()
+                if not (job.embedding and _packed(name, why, by_name))
+            },
+            **dict.fromkeys(left, "excluded, planned so, or not in the files"),
+        },
     }
+
+
+def _packed(name: str, why: str, packed: Mapping[str, Any]) -> bool:
+    """Whether a layer that otherwise stays is packed by ``embedding``: itself, or a head that shares the weights."""
+    return f"{name}.weight" in packed or why == HEAD
+
+
+def find_vocabulary(job: Job, layers: Layers) -> list[shards.Entry]:
+    """Input embedding and output head, if they are to be packed; raises BadInput when there is none that can be."""
+    if not job.embedding:
+        return []
+    entries = [entry for path in source_shards(job.source) for entry in shards.read_header(path)[0]]
+    names = {f"{name}.weight" for name in layers.vocabulary}
+    found = [entry for entry in entries if entry.name in names and entry.dtype in shards.FLOATS]
+    if not found:
+        raise BadInput(f"--embedding: '{job.source}' has no plain embedding of words; leave the flag out")
+    return found
 
 
 def find_targets(job: Job) -> tuple[list[shards.Entry], Layers]:
@@ -188,18 +221,22 @@ def pack_tensor(task: Task) -> dict[str, Any]:
             return record
     weights = shards.as_float32(raw, task.entry)
     del raw
+    settings = task.settings
     if weights.ndim != 2:
-        weights = weights.reshape(len(weights), -1)
-    encoded = encode(weights, task.settings, task.entry.name)
+        weights = weights.reshape(len(weights), -1)  # a convolution: one kernel a row
+        if isinstance(settings, splitquant.SplitQuant):
+            settings = splitquant.by_kernel(settings)
+    encoded = encode(weights, settings, task.entry.name)
     wrong, square = _errors(weights, encoded)
     record = {
         "name": task.entry.name,
         "layout": encoded.layout.to_dict(),
-        "claimed_bits": task.settings.claimed(encoded.layout),
+        "claimed_bits": settings.claimed(encoded.layout),
         "squared_error": wrong,
         "square": square,
         "sha256": sha256,
         "cpu_seconds": round(time.process_time() - start, 4),
+        **({"shape": list(task.entry.shape)} if len(task.entry.shape) != 2 else {}),
     }
     base = task.entry.name.removesuffix("weight")
     parts = [shards.part(base + name, values) for name, values in encoded.tensors.items()]
@@ -266,7 +303,12 @@ def small_files(source: Path) -> list[Path]:
 
 def _write_config(job: Job, config: dict[str, Any], records: list[dict[str, Any]]) -> None:
     layers = {record["name"].removesuffix(".weight"): record["layout"] for record in records}
-    about = {"quant_method": METHOD, "version": VERSION, "about": job.record(), "layers": layers}
+    about: dict[str, Any] = {"quant_method": METHOD, "version": VERSION, "about": job.record(), "layers": layers}
+    if job.embedding:
+        about["vocabulary"] = [name for name in find_layers(job.source).vocabulary if name in layers]
+    shapes = {record["name"].removesuffix(".weight"): record["shape"] for record in records if "shape" in record}
+    if shapes:
+        about["shapes"] = shapes
     config = {**config, "transformers_weights": GUARD, "quantization_config": about}
     write_json(job.out / "config.json", config)
 

@@ -1,9 +1,11 @@
 """A packed matrix as a torch tensor, on any device: the same numbers as ``layout.decode``, bit for bit."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from backcast.compress.bits import STRETCH, row_bytes
+from backcast.compress.bits import STRETCH, row_bytes, window_bits
 from backcast.compress.layout import Layout
 
 Stored = dict[str, Tensor]
@@ -19,6 +21,16 @@ def dequantise(layout: Layout, stored: Stored) -> Tensor:
     return values
 
 
+def take_rows(layout: Layout, stored: Stored, rows: Tensor) -> tuple[Layout, Stored]:
+    """The layout and the stored tensors of some rows of an even grid with scales of its own in each row or block."""
+    if layout.kind != "affine" or layout.scope == "tensor":
+        raise NotImplementedError(f"rows of a {layout.kind} matrix with scope {layout.scope} cannot be taken alone")
+    found = {"weight": stored["weight"].view(layout.rows, -1)[rows].reshape(-1), "unit": stored["unit"]}
+    for name in ("scale", "zero"):
+        found[name] = stored[name].view(layout.rows, -1)[rows].reshape(-1)
+    return replace(layout, rows=len(rows)), found
+
+
 def kept_values(bits: Tensor) -> Tensor:
     """The exact values behind ``kept_value``, float32."""
     if bits.dtype == torch.int16:
@@ -32,6 +44,10 @@ def _values(layout: Layout, stored: Stored) -> Tensor:
     codes = _unpack(stored["weight"].view(planes * rows, -1), layout.bits, columns).view(planes, rows, columns)
     if layout.kind == "signed":
         return _signed(layout, stored, codes[0])
+    if layout.kind == "trellis":
+        scale = stored["scale"].float()
+        levels = stored["table"].view(torch.bfloat16).float()[_windows(codes[0], layout.bits).long()]
+        return levels * _spread(scale * scale * 2.0**-16, layout)
     scale = _single(stored["scale"])
     if layout.kind == "scaled":
         return _single(stored["table"])[codes[0].long()] * _spread(scale, layout)
@@ -84,6 +100,13 @@ def _unpack(packed: Tensor, bits: int, columns: int) -> Tensor:
             at += 4 * piece
             done += piece
     return codes.view(len(packed), -1)[:, :columns]
+
+
+def _windows(codes: Tensor, bits: int) -> Tensor:
+    found = codes.clone()
+    for back in range(1, -(-window_bits(bits) // bits)):
+        found[:, back:] |= codes[:, :-back] << (back * bits)
+    return found & ((1 << window_bits(bits)) - 1)
 
 
 def _unpack_trits(packed: Tensor, columns: int) -> Tensor:

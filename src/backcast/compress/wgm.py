@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from backcast.compress import scaled
+from backcast.compress import scaled, trellis
 from backcast.compress.blocks import WIDEST, cut_blocks
 from backcast.compress.greedy import greedy
 from backcast.compress.kept import extremes, keep
@@ -55,7 +55,9 @@ class WGM:
     fine: bool = False
     """Magnitudes of a block in 8 bits relative to its largest."""
     shared: bool = False
-    """One table for the tensor and a scale per block (ours), instead of magnitudes per scope."""
+    """One table for the tensor and a scale per block, instead of magnitudes per scope."""
+    trellis: bool = False
+    """``shared`` only: codes choose among the levels together with the codes before them (ours)."""
     counting: Literal["codes", "withdrawn"] = "codes"
     """How ``claimed`` counts: the code's bits, or sign plus scales without the index (the paper's first version)."""
 
@@ -67,13 +69,15 @@ class WGM:
 
 
 PRESETS: dict[str, Callable[[int], WGM]] = {
-    "ours": lambda bits: WGM(2 ** (bits - 1), shared=True, protect=1e-4, protect_least=16),
+    "ours": lambda bits: WGM(2 ** (bits - 1), shared=True, trellis=True, protect=1e-4, protect_least=16),
+    "table": lambda bits: WGM(2 ** (bits - 1), shared=True, protect=1e-4, protect_least=16),
     "exact": lambda bits: WGM(2 ** (bits - 1), "tensor", protect=1e-4, protect_least=64),
     "paper": lambda bits: WGM(2 ** (bits - 1), "tensor", solver="window", lam=0.75, counting="withdrawn"),
     "v3": lambda bits: WGM(2 ** (bits - 1)),
 }
-"""``ours`` (default), ``exact`` (one optimal codebook per tensor, extremes kept), ``paper`` (the released setting at 6
-bits: 32 groups per tensor, window 64, raw lambda 0.75), ``v3`` (groups per block of 64, optimal)."""
+"""``ours`` (default: a trellis of levels, a scale a block, extremes kept), ``table`` (each code by itself),
+``exact`` (one optimal codebook a tensor, extremes kept), ``paper`` (the released setting at 6 bits: 32 groups a tensor,
+window 64, raw lambda 0.75), ``v3`` (groups per block of 64, optimal)."""
 
 
 def preset(name: str, bits: int) -> WGM:
@@ -96,6 +100,8 @@ def encode(weights: Floats, settings: WGM, name: str = "weights") -> Encoded:
     rest.ravel()[kept] = 0
     if not settings.normalise:
         settings = replace(settings, lam=settings.lam / float(unit) ** 2)
+    if settings.shared and settings.trellis:
+        return trellis.encode(weights, rest, kept, 1 + ceil(log2(settings.groups)), settings.block)
     if settings.shared:
         return scaled.encode(weights, rest, kept, 2 * settings.groups, settings.block)
     index_bits = ceil(log2(settings.groups))

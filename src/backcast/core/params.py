@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import io
+import math
+import re
 import tomllib
 import types
 import typing
@@ -195,6 +197,21 @@ def parse(cls: type[T], argv: Sequence[str], *, prog: str, default: T | None = N
     return typing.cast(T, settings)
 
 
+def bounded(settings: Any, names: str, low: float, high: float = math.inf, *, above: bool = False) -> None:
+    """Raises ValueError for the first of ``names`` (apart by spaces) outside [low, high], with ``above`` (low, high].
+
+    For ``__post_init__``: the error reaches the user as one line. None passes; NaN and infinity lie in no range.
+    """
+    for name in names.split():
+        value = getattr(settings, name)
+        if value is None or (low <= value <= high and math.isfinite(value) and not (above and value == low)):
+            continue
+        least = f"more than {low:g}" if above else f"at least {low:g}"
+        raise ValueError(
+            f"{name} must be {least}{f' and at most {high:g}' if math.isfinite(high) else ''}, found {value}"
+        )
+
+
 def flags(cls: type) -> list[str]:
     """The flags that a settings dataclass gives on the command line, nested ones with their dots."""
     return list(_hints(cls))
@@ -222,4 +239,6 @@ def _one_line(box: str) -> str:
     # tyro draws a box: a title, the message, a rule, and then the help again.
     lines = [line.strip("│ ") for line in box.splitlines()[1:]]
     rule = next((i for i, line in enumerate(lines) if set(line) <= set("─╰╯")), len(lines))
-    return " ".join(" ".join(lines[:rule]).split()) or "the command line could not be read"
+    said = " ".join(" ".join(lines[:rule]).split())
+    # What a dataclass refuses is said under its own name, which means nothing to the user; a flag's name does.
+    return re.sub(r"^Error parsing (?!-)\S+: ", "", said) or "the command line could not be read"

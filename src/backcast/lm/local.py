@@ -144,7 +144,9 @@ class LocalLM:
 
     def _check_length(self, tokens: int, what: str) -> None:
         if tokens > self.context:
-            raise BadInput(f"{what} tokens is more than the {self.context} that '{self.name}' takes; shorten it")
+            raise BadInput(
+                f"{what} tokens is more than the {self.context} that '{self.name}' takes; shorten it or ask for fewer"
+            )
 
     @torch.inference_mode()
     def _score_plainly(self, text: Text, offsets: Offsets) -> TokenScores:

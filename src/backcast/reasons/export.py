@@ -17,6 +17,15 @@ COLUMNS = {
     "category": ("category", "kind", "type", "domain"),
 }
 """Columns of the input that are carried over, by the names they may have there."""
+WORDS = {
+    None: "accepted",
+    "not better": "scored, not chosen",
+    "overlap": "rejected: copies the text",
+    "duplicate": "rejected: repeats another",
+    "unparsed": "rejected: could not be read",
+    "empty": "rejected: empty",
+}
+"""What became of a candidate, in the words of the card."""
 
 
 def rows(traces: Sequence[Trace]) -> Iterator[dict[str, Any]]:
@@ -44,6 +53,7 @@ def rows(traces: Sequence[Trace]) -> Iterator[dict[str, Any]]:
             "nll_start": data["nll"]["start"],
             "nll_final": data["nll"]["final"],
             "overlap": data["overlap"]["ngram"],
+            "content_overlap": data["overlap"]["content"],
         }
 
 
@@ -69,7 +79,7 @@ def write_parquet(path: Path, found: Sequence[Mapping[str, Any]]) -> None:
     turns = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
     kinds = {"messages": turns, "prompt": turns, "completion": turns}
     names = [*kinds, "id", "thinking", "answer", *COLUMNS, "request"]
-    numbers = ["nll_plain", "nll_start", "nll_final", "overlap"]
+    numbers = ["nll_plain", "nll_start", "nll_final", "overlap", "content_overlap"]
     schema = pa.schema(
         [(name, kinds.get(name, pa.string())) for name in names] + [(name, pa.float64()) for name in numbers]
     )
@@ -88,6 +98,8 @@ def card(traces: Sequence[Trace], found: Sequence[Mapping[str, Any]], lineage: S
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "train.parquet"}]}],
     }
     fates = Counter(trace.data["dropped"] or "kept" for trace in traces)
+    drawn = (c for trace in traces for step in trace.data["steps"] for c in step["candidates"])
+    candidates = Counter(WORDS.get(c["rejected"], c["rejected"]) for c in drawn)
     parts = [
         "# Reasoning found backwards from good texts",
         "Each row is a request, thinking that makes a known good text likely, and that text. The thinking was found by "
@@ -98,7 +110,8 @@ def card(traces: Sequence[Trace], found: Sequence[Mapping[str, Any]], lineage: S
         _table("Licences (column `license`, per row)", licences),
         _table("Categories", Counter(row["category"] or "not stated" for row in found)),
         _table("Requests", Counter(row["request"] for row in found)),
-        _table("Items: kept, or dropped by a filter", fates),
+        _table("Items: kept, or dropped by a filter", fates, "items"),
+        _table("Candidates of the search", candidates, "candidates"),
         "## Likelihood and overlap\n\n" + _statistics(found),
     ]
     front = "\n".join(f"{key}: {json.dumps(value)}" for key, value in head.items())
@@ -113,17 +126,18 @@ def _statistics(found: Sequence[Mapping[str, Any]]) -> str:
         "nll_plain": "NLL of the text without thinking, nats/token",
         "nll_start": "... under the first thinking",
         "nll_final": "... under the thinking given here",
-        "overlap": "4-gram overlap of thinking and text",
+        "overlap": "n-gram overlap of thinking and text",
+        "content_overlap": "share of the thinking's content words that the text holds",
     }.items():
         values = [row[name] for row in found]
         lines.append(f"| {meaning} | {fmean(values):.4f} | {max(values):.4f} |")
     return "\n".join(lines)
 
 
-def _table(title: str, counts: Counter[str]) -> str:
+def _table(title: str, counts: Counter[str], what: str = "rows") -> str:
     total = counts.total()
     lines = [f"| {name} | {count} | {100 * count / total:.1f} % |" for name, count in counts.most_common()]
-    return "\n".join([f"## {title}", "", "| | rows | share |", "|---|---|---|", *lines])
+    return "\n".join([f"## {title}", "", f"| | {what} | share |", "|---|---|---|", *lines])
 
 
 def _carried(item: Mapping[str, Any], aliases: Sequence[str]) -> str | None:

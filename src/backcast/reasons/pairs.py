@@ -119,7 +119,8 @@ def _column(row: Mapping[str, Any], meaning: str, path: Path | str, number: int)
     found = next((name for name in ALIASES[meaning] if name in row), None)
     if found is None:
         wanted = f"'{meaning}' (or {', '.join(ALIASES[meaning][1:])})"
-        raise BadInput(f"{path}, line {number}: no column {wanted}; found: {', '.join(row) or 'none'}")
+        hint = "; backcast reason --requests write makes requests" if meaning == "prompt" and "text" in row else ""
+        raise BadInput(f"{path}, line {number}: no column {wanted}; found: {', '.join(row) or 'none'}{hint}")
     return found
 
 

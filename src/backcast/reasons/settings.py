@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from backcast.core.errors import BadInput, nearest
+from backcast.core.params import bounded
 
 Objective = Literal["nll", "tail", "clipped", "authors", "pmi"]
 Proposal = Literal["edit", "plan", "insert", "delete"]
@@ -68,9 +69,12 @@ class Search:
     """Every draw follows from it."""
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "sweeps", "expansions", "batch", "paragraphs", "overlap_ngram"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
+        counts = "max_steps sweeps expansions batch paragraphs overlap_ngram start_tokens proposal_tokens min_segments"
+        bounded(self, counts, 1)
+        bounded(self, "temperature nll_stop min_start_tokens segment_characters", 0)
+        bounded(self, "clip", 0, above=True)
+        bounded(self, "top_p last_share", 0, 1, above=True)
+        bounded(self, "max_overlap max_repetition", 0, 1)
         if not self.proposals:
             raise ValueError("proposals must name at least one of edit, plan, insert, delete")
 

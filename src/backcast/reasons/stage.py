@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from backcast.core.errors import WorkFailed
+from backcast.core.errors import InertMethod, WorkFailed
 from backcast.core.progress import Progress
 from backcast.core.run import Curve, Gap, StageResult, Table, View
 from backcast.core.stats import paired
@@ -45,7 +45,7 @@ def summary(traces: Sequence[Trace], settings: Search, models: Mapping[str, str]
     """What the traces amount to. ``path`` is that of the traces, relative to the run folder."""
     kept = [trace for trace in traces if trace.outcome is not None]
     drawn = [c for _, c in _candidates(traces) if c["kind"] != "delete"]
-    must_act("the REER search", sum(c["value"] is not None for c in drawn), len(drawn))
+    _must_score(drawn)
     if not kept:
         raise WorkFailed(f"all {len(traces)} items were dropped ({_counts(traces)}); try --preset small")
     return StageResult(
@@ -57,6 +57,17 @@ def summary(traces: Sequence[Trace], settings: Search, models: Mapping[str, str]
         lineage=_lineage(traces, settings, models),
         outputs=figures(traces),
     )
+
+
+def _must_score(drawn: Sequence[Mapping[str, Any]]) -> None:
+    try:
+        must_act("the REER search", sum(c["value"] is not None for c in drawn), len(drawn))
+    except InertMethod as error:
+        fates = ", ".join(f"{fate}: {n}" for fate, n in Counter(str(c["rejected"]) for c in drawn).most_common())
+        raise InertMethod(
+            f"{error} (none of {len(drawn)} candidates could be scored; {fates}): a model that cannot follow the "
+            "instruction of its preset needs --preset small"
+        ) from None
 
 
 def figures(traces: Sequence[Trace]) -> dict[str, Any]:
@@ -139,14 +150,16 @@ def _curve(kept: Sequence[Trace]) -> Curve:
 
 
 def _likelihoods(traces: Sequence[Trace]) -> Table:
-    names = ("plain", "empty", "start", "final")
+    names = {"plain": "no thinking", "empty": "empty thinking", "start": "first", "final": "refined"}
+    judges = {"start": "judge: first", "final": "judge: refined"}
+    if not any("judge" in trace.data for trace in traces):
+        judges = {}
     rows = []
     for trace in traces:
         nlls, judged = trace.data.get("nll", {}), trace.data.get("judge", {})
-        judges = [judged.get(name) for name in ("start", "final")]
-        rows.append([trace.id, *(nlls.get(name) for name in names), *judges, trace.data["dropped"] or ""])
-    columns = ["item", "no thinking", "empty thinking", "first", "refined", "judge: first", "judge: refined", "dropped"]
-    return Table("NLL of each text, nats/token", columns, rows)
+        figures = [*map(nlls.get, names), *map(judged.get, judges)]
+        rows.append([trace.id, *figures, trace.data["dropped"] or ""])
+    return Table("NLL of each text, nats/token", ["item", *names.values(), *judges.values(), "dropped"], rows)
 
 
 def _fates(traces: Sequence[Trace]) -> Table:

@@ -6,7 +6,7 @@ texts known to be good. The pairwise judge reads what the models write.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,12 @@ import numpy as np
 
 from backcast.core import stats
 from backcast.core.errors import BadInput
+from backcast.core.params import bounded
+from backcast.core.problem import Score
 from backcast.core.progress import Progress
 from backcast.core.run import Gap, StageResult
 from backcast.core.text import repetition
+from backcast.core.trace import Trace
 from backcast.core.vitals import Vital
 from backcast.lm.base import LM, Completion, Prompt, Sampling
 from backcast.lm.chat import THINK_CLOSE, split_thinking
@@ -25,6 +28,8 @@ from backcast.reasons.pairs import Pair, Request
 from backcast.reasons.settings import Search
 
 METRIC = "NLL of the text, nats/token"
+ROWS = (("own thinking", "nll"), ("empty thinking block", "empty"), ("no thinking block", "plain"))
+"""What a text is scored behind, and the field of ``OwnThinking`` that holds it."""
 _STOP = THINK_CLOSE.removeprefix("</")
 """Where sampled thinking ends. Without the tag's first characters: those then end the text of a thinking that was
 closed, and tell it from one whose turn just ended (a stop text itself is not returned)."""
@@ -53,9 +58,9 @@ class Judging:
     """Every draw follows from it."""
 
     def __post_init__(self) -> None:
-        for name in (known.name for known in fields(self)):
-            if name not in ("temperature", "top_p", "seed") and getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
+        bounded(self, "samples thinking_tokens answer_tokens verdict_tokens batch", 1)
+        bounded(self, "temperature", 0)
+        bounded(self, "top_p", 0, 1, above=True)
 
 
 @dataclass(frozen=True)
@@ -133,9 +138,8 @@ def writing_result(mine: OwnThinking, base: OwnThinking | None, scorer: str, see
 
     ``scorer`` is the name of whoever gave the likelihoods. Outputs hold the per-item values.
     """
-    rows = (("own thinking", "nll"), ("empty thinking block", "empty"), ("no thinking block", "plain"))
     gaps = []
-    for what, name in rows:
+    for what, name in ROWS:
         values, theirs = getattr(mine, name), None if base is None else getattr(base, name)
         found = stats.bootstrap(values, seed) if theirs is None else stats.paired(values, theirs, seed)
         baseline = None if theirs is None else float(theirs.mean())
@@ -179,6 +183,28 @@ def writing_result(mine: OwnThinking, base: OwnThinking | None, scorer: str, see
         Vital("repetition", float(mine.repetition.mean()), None, 0.3, "share of words inside the commonest trigram"),
     ]  # fmt: skip
     return StageResult(gaps=gaps, vitals=vitals, outputs={"items": _items(mine, base)})
+
+
+def writing_traces(pairs: Sequence[Pair], mine: OwnThinking, base: OwnThinking) -> list[Trace]:
+    """One trace per held-out pair, for the report and for ``compare``: the first thinking of both models, and NLLs.
+
+    The score is NLL(y|x,z) under the judged model's own thinking, in nats per token, and lower is better.
+    """
+    found = []
+    for i, pair in enumerate(pairs):
+        nlls = {f"{side}{what}": float(getattr(of, name)[i]) for side, of in _sides(mine, base) for what, name in ROWS}
+        data = {
+            "prompt": pair.prompt,
+            "untouched_thinking": base.thinking[i][0],
+            "known_good_text": pair.answer,
+            "change": float(mine.nll[i] - base.nll[i]),
+        }
+        found.append(Trace(pair.id, pair.id, "judge", mine.thinking[i][0], Score(float(mine.nll[i]), nlls), data))
+    return found
+
+
+def _sides(mine: OwnThinking, base: OwnThinking) -> tuple[tuple[str, OwnThinking], ...]:
+    return ("", mine), ("untouched, ", base)
 
 
 def _items(mine: OwnThinking, base: OwnThinking | None) -> list[dict[str, Any]]:

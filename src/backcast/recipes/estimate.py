@@ -39,7 +39,8 @@ def check(model: str) -> None:
     path = Path(model).expanduser()
     if is_endpoint(model) or model in ALIASES:
         return
-    if path.is_dir() or "/" not in model or (model.endswith(".gguf") and not path.exists()):
+    is_path = model.startswith((".", "~", "/")) or model.count("/") > 1
+    if path.is_dir() or is_path or "/" not in model or (model.endswith(".gguf") and not path.exists()):
         resolve(model)
 
 

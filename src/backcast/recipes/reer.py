@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+from backcast.core.params import bounded
 from backcast.core.run import Plan, Run, Stage, StageResult
 from backcast.core.trace import TraceLog
 from backcast.lm.base import LM
@@ -45,8 +46,7 @@ class Settings:
     """Remember every model call, so that nothing is asked twice."""
 
     def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit must be at least 1, found {self.limit}")
+        bounded(self, "limit", 1)
 
 
 def plan(settings: Settings) -> list[Plan]:

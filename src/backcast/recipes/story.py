@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from backcast.core.errors import BadInput
+from backcast.core.files import write_atomic
+from backcast.core.params import bounded
 from backcast.core.problem import read_jsonl
-from backcast.core.run import Plan, Run, Stage, StageResult
+from backcast.core.run import Plan, Run, Stage, StageResult, View
 from backcast.learn.sft.settings import SMALL as SMALL_SFT
 from backcast.learn.sft.settings import SFTSettings
 from backcast.lm.models import is_endpoint
@@ -55,8 +57,8 @@ class Settings:
     def __post_init__(self) -> None:
         if is_endpoint(self.model):
             raise ValueError(f"a server cannot be trained: '{self.model}'; give the model's folder, alias or hub id")
-        if self.validation < 0:
-            raise ValueError(f"validation must be at least 0, found {self.validation}")
+        bounded(self, "validation", 0)
+        bounded(self, "limit held_out_limit", 1)
 
 
 def demo(model: str, quick: bool) -> Settings:
@@ -81,7 +83,10 @@ def plan(settings: Settings) -> list[Plan]:
     """What the four stages are expected to take."""
     held_out = read_pairs(reer.pairs_file(settings.held_out, "heldout"))[: settings.held_out_limit]
     lines = reer.plan(_search(settings))
-    rows = len(read_pairs(reer.pairs_file(settings.pairs, "search"))[: settings.limit]) - settings.validation
+    searched = len(read_pairs(reer.pairs_file(settings.pairs, "search"))[: settings.limit])
+    rows = searched - settings.validation
+    if rows < 1:
+        raise BadInput(f"--validation {settings.validation} leaves none of {searched} pairs to train on; lower it")
     tokens = rows * 650 * settings.sft.epochs
     trained = Work(trained=tokens, sampled=settings.sft.samples * settings.sft.sample_tokens)
     thinking = len(held_out) * settings.judging.samples * settings.judging.thinking_tokens
@@ -155,18 +160,21 @@ def judge(run: Run, held_out: Sequence[Pair], settings: Settings) -> Stage:
     mark = {"judging": settings.judging.__dict__, "limit": settings.held_out_limit}
     marks = [reer.model_mark(name) for name in names]
 
-    def work(_: Path) -> StageResult:
-        return _judge(run.folder / "model", held_out, settings)
+    def work(folder: Path) -> StageResult:
+        return _judge(folder, run.folder / "model", held_out, settings)
 
     return run.stage("judge", work, {**mark, "models": marks}, inputs)
 
 
-def _judge(model: Path, held_out: Sequence[Pair], settings: Settings) -> StageResult:
-    from backcast.reasons.writing import own_thinking, writing_result
+def _judge(folder: Path, model: Path, held_out: Sequence[Pair], settings: Settings) -> StageResult:
+    from backcast.reasons.writing import own_thinking, writing_result, writing_traces
 
     tuned, base = reer.load(str(model), settings.cache), reer.load(settings.model, settings.cache)
     mine, untouched = (own_thinking(held_out, lm, settings.judging) for lm in (tuned, base))
+    lines = [trace.to_json() + "\n" for trace in writing_traces(held_out, mine, untouched)]
+    write_atomic(folder / "traces.jsonl", "".join(lines))
     result = writing_result(mine, untouched, "each model itself", settings.judging.seed)
+    result = replace(result, views=[View("judge", f"{folder.name}/traces.jsonl")])
     name = _second_opinion(settings)
     if name is None:
         return result

@@ -23,7 +23,7 @@ class Settings:
     """A text file to score on; "bundled": texts that ship with the package."""
     bits: int = 4
     """Per code, sign included, for every arm but the paper's."""
-    presets: tuple[Literal["ours", "exact", "paper", "v3"], ...] = ("paper", "v3", "ours")
+    presets: tuple[Literal["ours", "table", "exact", "paper", "v3"], ...] = ("paper", "v3", "ours")
     """Arms beside round to nearest; the paper's has the released 32 groups a tensor, 6 bits a code."""
     protocol: Literal["strided", "gptq"] = "strided"
     """Of the perplexity."""

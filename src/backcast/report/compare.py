@@ -54,6 +54,8 @@ def _figures(trace: Trace) -> dict[str, float | None]:
     nll = trace.data.get("nll")
     if trace.kind == "reer" and isinstance(nll, Mapping):
         figures |= {f"nll {name}": finite(nll.get(name)) for name in ("plain", "empty", "start", "final")}
+    if trace.kind == "judge":
+        figures |= {name: finite(value) for name, value in trace.score.parts.items()}
     return figures
 
 

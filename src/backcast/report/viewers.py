@@ -215,6 +215,16 @@ VIEWERS = {
         slim=_reer_slim,
         curve=_reer_curve,
     ),
+    "judge": Viewer(
+        script="plain.js",
+        title="The held-out texts, one by one",
+        note="What the trained model thinks by itself (outcome), beside the untouched model, and how likely the known "
+        "good text is behind either: NLL in nats per token, lower is likelier. Best: where training brought most.",
+        rank=lambda trace: finite(trace.data.get("change")),
+        changed=lambda _trace: None,
+        slim=_plain_slim,
+        curve=lambda _trace: None,
+    ),
 }
 """The viewer of each kind of trace. A new one: a script in ``templates/`` and a line here."""
 

@@ -123,7 +123,7 @@ def _compare(opened: Opened, out: Path, *, exact: bool) -> float:
     """Largest difference of logits between the packed model, decoded plainly, and the export."""
     import torch
 
-    from backcast.compress.job import plain_route
+    from backcast.compress.reload import plain_route
     from backcast.compress.score import load
 
     ids = torch.arange(1, 17)[None] % opened.config.get("vocab_size", 17)

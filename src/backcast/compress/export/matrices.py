@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from backcast.compress.bits import unpack, unpack_trits
+from backcast.compress.bits import unpack, unpack_trits, windows
 from backcast.compress.export.onnx_file import MICROSOFT, GraphFile
-from backcast.compress.layout import Encoded, Layout, kept_values, magnitude_table, single
+from backcast.compress.layout import Encoded, Layout, kept_values, magnitude_table, single, single_brief, squares
 
 SMALLEST = 16
 WIDE = 128
@@ -74,6 +74,16 @@ def _grid(graph: GraphFile, x: str, name: str, encoded: Encoded) -> str:
     return str(graph.op("MatMulNBits", x, stored, scales, zeros, domain=MICROSOFT, **about))
 
 
+def grid_floats(graph: GraphFile, name: str, encoded: Encoded) -> str:
+    """(rows, columns) float32 of an even grid with a scale a row: ``(code - zero) * scale``, by arithmetic."""
+    layout, tensors = encoded.layout, encoded.tensors
+    codes = graph.weight(f"{name}.codes", np.ascontiguousarray(unpack(tensors["weight"], layout.bits, layout.columns)))
+    zero = graph.weight(f"{name}.zero", single(tensors["zero"]).reshape(-1, 1))
+    scale = graph.weight(f"{name}.scale", (single(tensors["scale"]) * encoded.unit).reshape(-1, 1))
+    moved = graph.op("Sub", graph.op("Cast", codes, to=TensorProto.FLOAT), zero)
+    return str(graph.op("Mul", moved, scale))
+
+
 def _floats(graph: GraphFile, name: str, encoded: Encoded) -> str:
     """(rows, columns) float32, by a table."""
     layout, tensors, unit = encoded.layout, encoded.tensors, encoded.unit
@@ -87,12 +97,18 @@ def _floats(graph: GraphFile, name: str, encoded: Encoded) -> str:
             unpack_trits(tensors["ids"].reshape(layout.rows, -1), layout.columns).astype(np.int32) << bits
         )
         bits += 2
+    elif layout.kind == "trellis":
+        # Codes that choose together are written out as what they choose, a byte each.
+        codes, bits = windows(codes, bits), 8
     found = _codes(graph, name, codes, bits, padded)
-    if layout.kind == "scaled":
-        table = graph.weight(f"{name}.table", single(tensors["table"]) * unit)
+    if layout.kind in ("scaled", "trellis"):
+        alone = layout.kind == "scaled"
+        levels = single(tensors["table"]) if alone else single_brief(tensors["table"])
+        table = graph.weight(f"{name}.table", levels * unit)
         values = graph.op("Gather", table, found)
         values = graph.op("Reshape", values, graph.constant([layout.rows, layout.per_row, width]))
-        scale = graph.weight(f"{name}.scale", single(tensors["scale"]).reshape(layout.rows, layout.per_row, 1))
+        factor = single(tensors["scale"]) if alone else squares(tensors["scale"])
+        scale = graph.weight(f"{name}.scale", factor.reshape(layout.rows, layout.per_row, 1))
         values = graph.op("Mul", values, scale)
     else:
         table = graph.weight(f"{name}.table", _levels(layout, tensors) * unit)

@@ -17,12 +17,16 @@ from backcast.games.mixtures.bayes import BayesValue, bayes_value
 from backcast.games.numbers import check_discount, rational
 from backcast.games.problems.game import StochasticGame
 from backcast.games.solve.evaluate import exact_values
-from backcast.games.solve.mdp import visits
+from backcast.games.solve.mdp import linear_values, visits
 from backcast.games.solve.product import Product, product
 from backcast.games.solve.response import Response, best_response, place_words, simple
 
 BRANCHES = 3_000
 """Bounds computed in one search before the best found is returned unproved."""
+WORK = 500_000
+"""The same, times lifted states: large games get fewer bounds."""
+DENSE = 400
+"""Up to this many lifted states linear algebra is dense."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,9 +144,30 @@ class _Search:
         self.value, self.upper = -np.inf, np.inf
 
     @cached_property
-    def matrix(self) -> list[np.ndarray]:
-        """Dense kernels, shape (N, actions, N), one per type."""
-        return [lifted.transition.toarray().reshape(lifted.size, self.actions, -1) for lifted in self.lifted]
+    def kernel(self) -> list[Any]:
+        """Per type the kernel, shape (N * actions, N): dense where it is small, for then that is faster."""
+        return [lifted.transition.toarray() if lifted.size <= DENSE else lifted.transition for lifted in self.lifted]
+
+    def _parts(self) -> Any:
+        """Everything about each type that counts: (weight, lifted process, kernel, cell of each lifted state)."""
+        parts = zip(self.weights, self.lifted, self.kernel, self.cell, strict=True)
+        return (part for part in parts if part[0] > 0)
+
+    def _follow(self, kernel: Any, reward: np.ndarray, policy: np.ndarray) -> tuple[np.ndarray, np.ndarray, Any]:
+        """Values and action values of a policy, and its chain."""
+        n = np.arange(len(reward))
+        chain = kernel[n * self.actions + policy]
+        if isinstance(chain, np.ndarray):
+            value = np.linalg.solve(np.eye(len(reward)) - self.rate * chain, reward[n, policy])
+        else:
+            value = linear_values(chain, reward[n, policy], self.rate)
+        return value, reward + self.rate * (kernel @ value).reshape(reward.shape), chain
+
+    def _often(self, chain: Any, start: np.ndarray) -> np.ndarray:
+        """Discounted visits of a chain."""
+        if isinstance(chain, np.ndarray):
+            return np.linalg.solve((np.eye(len(start)) - self.rate * chain).T, start)
+        return visits(chain, start, self.rate)
 
     def strategy(self) -> Automaton:
         """The best table found."""
@@ -177,31 +202,37 @@ class _Search:
         """Upper bound with the cells in ``fixed`` (action, or -1) decided, and each type's wishes, shape (cells,
         actions)."""
         total, wish = 0.0, np.zeros((self.cells, self.actions))
-        for weight, lifted, matrix, cell in zip(self.weights, self.lifted, self.matrix, self.cell, strict=True):
-            if weight == 0:
-                continue
+        for weight, lifted, kernel, cell in self._parts():
             n = np.arange(lifted.size)
             policy = np.where(fixed[cell] >= 0, fixed[cell], lifted.reward.argmax(axis=1))
             for _ in range(200):
-                system = np.eye(lifted.size) - self.rate * matrix[n, policy]
-                value = np.linalg.solve(system, lifted.reward[n, policy])
-                q = lifted.reward + self.rate * matrix @ value
+                value, q, chain = self._follow(kernel, lifted.reward, policy)
                 better = (fixed[cell] < 0) & (q.max(axis=1) > q[n, policy] + 1e-10 * max(1.0, abs(value).max()))
                 if not better.any():
                     break
                 policy = np.where(better, q.argmax(axis=1), policy)
             total += weight * float(lifted.start @ value)
-            often = np.linalg.solve(system.T, lifted.start)
-            np.add.at(wish, (cell, policy), weight * often)
+            np.add.at(wish, (cell, policy), weight * self._often(chain, lifted.start))
         return total, wish
+
+    def lean(self, table: np.ndarray) -> tuple[float, np.ndarray]:
+        """Exact value of a complete table, and what each change of one cell would add to first order, shape (cells,
+        actions)."""
+        total, gain = 0.0, np.zeros((self.cells, self.actions))
+        for weight, lifted, kernel, cell in self._parts():
+            value, q, chain = self._follow(kernel, lifted.reward, table[cell])
+            total += weight * float(lifted.start @ value)
+            often = self._often(chain, lifted.start)
+            np.add.at(gain, cell, weight * often[:, None] * (q - value[:, None]))
+        return total, gain
 
     def score(self, policy: np.ndarray) -> float:
         """Exact value of a complete table."""
         return self.relaxed(policy)[0]
 
     def climb(self, policy: np.ndarray) -> None:
-        """Changes one cell at a time while that helps; keeps the best."""
-        policy, value = policy.copy(), self.score(policy)
+        """Changes cells while that helps, those that promise most first; keeps the best."""
+        policy, value = self._uphill(policy)
         used = sorted(set(np.concatenate(self.cell).tolist()))
         improved = True
         while improved and len(used) * self.actions <= 400:
@@ -215,11 +246,30 @@ class _Search:
         if value > self.value:
             self.best, self.value = policy, value
 
+    def _uphill(self, policy: np.ndarray) -> tuple[np.ndarray, float]:
+        """Follows first-order gains: all cells at once, or the most promising ones, as long as the value rises."""
+        value, gain = self.lean(policy)
+        for _ in range(200):
+            order = np.argsort(-gain.max(axis=1), kind="stable")
+            promising = order[gain[order].max(axis=1) > 1e-10 * max(1.0, abs(value))]
+            for count in (len(promising), len(promising) // 4, 16, 4, 1):
+                trial = policy.copy()
+                chosen = promising[:count]
+                trial[chosen] = gain[chosen].argmax(axis=1)
+                other, after = self.lean(trial) if len(chosen) else (value, gain)
+                if other > value + 1e-10 * max(1.0, abs(value)):
+                    policy, value, gain = trial, other, after
+                    break
+            else:
+                break
+        return policy, value
+
     def run(self, branches: int) -> None:
         """Best first: the node with the highest bound is opened; the gap closes when no bound exceeds the best
         found."""
         if self._uncontrolled():
             return self._cell_by_cell()
+        branches = min(branches, WORK // sum(lifted.size for lifted in self.lifted))
         root = np.full(self.cells, -1, dtype=np.int64)
         bound, wish = self.relaxed(root)
         self.climb(wish.argmax(axis=1))

@@ -32,6 +32,8 @@ def prisoners_dilemma(reward: Any = 3, sucker: Any = 0, temptation: Any = 5, pun
 
 def travellers_dilemma(low: int = 2, high: int = 100) -> StochasticGame:
     """Returns the repeated traveller's dilemma: player 1 gets min(a1, a2) + 2 sign(a2 - a1) for bids low..high."""
+    if int(low) != low or int(high) != high:
+        raise BadInput(f"traveller: bids {low}..{high}; bids are whole numbers")
     low, high = int(low), int(high)
     if high <= low:
         raise BadInput(f"traveller: bids {low}..{high}; the highest bid must exceed the lowest")

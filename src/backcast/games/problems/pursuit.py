@@ -19,7 +19,7 @@ def pursuit(size: int = 5) -> StochasticGame:
     with both predators orthogonally adjacent to the prey is a capture: it pays both hunters 1 and the prey -1,
     and the hunters are put back to uniformly drawn corners of the torus seen from the prey.
     """
-    if not 3 <= size <= 15:
+    if not 3 <= size <= 15 or int(size) != size:
         raise BadInput(f"pursuit: size {size}; a torus of 3 to 15 cells a side is supported")
     cells = size * size
     offsets = np.stack(np.unravel_index(np.arange(cells), (size, size)), axis=1)

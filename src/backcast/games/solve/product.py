@@ -55,6 +55,14 @@ class Product:
         keys = np.column_stack([self.state, self.memory]).tolist()
         return {tuple(key): n for n, key in enumerate(keys)}
 
+    @cached_property
+    def codes(self) -> np.ndarray:
+        """Shape (N,), ascending: one integer per lifted state, its game state most significant."""
+        code = self.state.astype(np.int64)
+        for j, automaton in enumerate(self.others):
+            code = code * automaton.nodes + self.memory[:, j]
+        return code
+
     def label(self, n: int) -> str:
         """Returns a lifted state in words."""
         nodes = " & ".join(automaton.label(int(m)) for automaton, m in zip(self.others, self.memory[n], strict=True))
@@ -230,7 +238,7 @@ class _Steps:
             layer = 0 if len(automaton.next) == 1 else state[row]
             after = after * self.bases[j] + automaton.next[layer, memory[row, j], joint]
         lengths = self.lengths[kernel_row]
-        entry = _ranges(self.game.indptr[kernel_row], lengths)
+        entry = ranges(self.game.indptr[kernel_row], lengths)
         reach = np.repeat(np.arange(len(row)), lengths)
         target = self.game.next_state[entry].astype(np.int64) * int(np.prod(self.bases, dtype=np.int64)) + after[reach]
         per_row = np.bincount(flat[reach], minlength=rows)
@@ -241,13 +249,13 @@ def _repeat_rows(counts: np.ndarray, actions: int) -> tuple[np.ndarray, np.ndarr
     """Row-major order in which each row's block of entries is repeated once per own action."""
     begins = np.cumsum(counts) - counts
     blocks = np.repeat(counts, actions)
-    order = _ranges(np.repeat(begins, actions), blocks)
+    order = ranges(np.repeat(begins, actions), blocks)
     own = np.repeat(np.tile(np.arange(actions), len(counts)), blocks)
     return order, own
 
 
-def _ranges(begins: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """begin, begin + 1, ... for every row, one after the other."""
+def ranges(begins: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Returns begin, begin + 1, ... (``lengths`` of them) for every row, one after the other."""
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
     return np.asarray(np.arange(total) + np.repeat(begins - (ends - lengths), lengths))

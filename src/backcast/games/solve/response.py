@@ -16,7 +16,7 @@ from backcast.games.numbers import check_discount, floats, rational
 from backcast.games.problems.game import StochasticGame
 from backcast.games.solve.exact import exact_policy_iteration
 from backcast.games.solve.mdp import Solution, evaluate_policy, solve
-from backcast.games.solve.product import Product, exact_rows, product
+from backcast.games.solve.product import Product, exact_rows, product, ranges
 
 EXACT_STATES = 130
 """Up to this many lifted states the answer is also computed in fractions, where the numbers are simple ones."""
@@ -132,6 +132,16 @@ class Response:
         }
 
     def _places(self, memory: int | None) -> dict[str, int]:
+        if memory not in self._said:
+            self._said[memory] = self._placed(memory)
+        return self._said[memory]
+
+    @cached_property
+    def _said(self) -> dict[int | None, dict[str, int]]:
+        return {}
+
+    def _placed(self, memory: int | None) -> dict[str, int]:
+        """Words -> lifted state."""
         lifted = self.lifted
         table = lifted.others[0] if len(lifted.others) == 1 else None
         if table is not None and table.memory is not None and memory in (None, table.memory):
@@ -151,26 +161,33 @@ class Response:
         lifted, game = self.lifted, self.lifted.game
         seen = any(len(automaton.next) > 1 for automaton in lifted.others)
         windows = Windows(game.actions, memory, game.states if seen else ())
-        begin = [(windows.number([]), int(n)) for n in np.flatnonzero(lifted.start > 0)]
-        found = {(int(lifted.state[n]), w): n for w, n in begin}
-        for w, n in begin:
-            for joint, target in _moves(lifted, n):
-                letter = joint + (int(lifted.state[n]) * game.joint if seen else 0)
-                after = int(windows.append(np.array(w), np.array(letter)))
-                key = (int(lifted.state[target]), after)
-                if key not in found:
-                    found[key] = target
-                    begin.append((after, target))
-                elif found[key] != target and self._differ(found[key], target):
-                    return None
-                if len(found) > WINDOW_LIMIT:
-                    return None
-        return {self._key(n, windows.text(w, lifted.player), memory): n for (_, w), n in found.items()}
+        count, size = len(windows), lifted.size
+        if count * len(game.states) * size >= 2**62:
+            return None
+        begins = np.flatnonzero(lifted.start > 0)
+        pairs = frontier = np.sort(lifted.state[begins].astype(np.int64) * count * size + begins)
+        while len(frontier):
+            if len(pairs) > WINDOW_LIMIT:
+                return None
+            place, n = np.divmod(frontier, size)
+            row, joint, target = moves(lifted, n)
+            letter = joint + (lifted.state[n[row]] * game.joint if seen else 0)
+            after = lifted.state[target] * np.int64(count) + windows.append(place[row] % count, letter)
+            frontier = np.setdiff1d(after * size + target, pairs)
+            pairs = np.union1d(pairs, frontier)
+        place, n = np.divmod(pairs, size)
+        twice = np.flatnonzero(place[1:] == place[:-1])
+        if self._differ(n[twice], n[twice + 1]):
+            return None
+        _, first = np.unique(place, return_index=True)
+        words = (windows.text(int(w), lifted.player) for w in place[first] % count)
+        return {self._key(m, word, memory): m for m, word in zip(n[first].tolist(), words, strict=True)}
 
-    def _differ(self, n: int, m: int) -> bool:
-        """Whether two lifted states ask for different actions or are worth different amounts."""
-        far = abs(self.solution.value[n] - self.solution.value[m]) > TIE * max(1.0, abs(self.solution.value[n]))
-        return bool(far or (self.optimal[n] != self.optimal[m]).any())
+    def _differ(self, n: np.ndarray, m: np.ndarray) -> bool:
+        """Whether two lifted states side by side ask for different actions or are worth different amounts."""
+        value = self.solution.value
+        far = np.abs(value[n] - value[m]) > TIE * np.maximum(1.0, np.abs(value[n]))
+        return bool(far.any() or (self.optimal[n] != self.optimal[m]).any())
 
     def certify(self) -> float:
         """Returns the value from the start of following the policy, by a linear solve of its own: it must equal
@@ -199,21 +216,26 @@ def _memory(automaton: Automaton) -> int | None:
     return needed_memory(automaton)
 
 
-def _moves(lifted: Product, n: int) -> list[tuple[int, int]]:
-    """(joint action, next lifted state) pairs of positive probability."""
-    game, s = lifted.game, int(lifted.state[n])
-    fits = np.ones(game.joint, dtype=bool)
-    for automaton, m in zip(lifted.others, lifted.memory[n], strict=True):
-        play = automaton.chances
-        fits &= play[s % len(play), m][game.digits[:, automaton.player]] > 0
-    out = []
-    for joint in np.flatnonzero(fits).tolist():
-        after = [int(t.next[s % len(t.next), m, joint]) for t, m in zip(lifted.others, lifted.memory[n], strict=True)]
-        row = s * game.joint + joint
-        for entry in range(game.indptr[row], game.indptr[row + 1]):
-            if game.kernel[entry] > 0:
-                out.append((joint, lifted.index[(int(game.next_state[entry]), *after)]))
-    return out
+def moves(lifted: Product, n: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns everything that may happen in lifted states ``n``: (place in n, joint action, next lifted state)."""
+    game, state, memory = lifted.game, lifted.state[n], lifted.memory[n]
+    fits = np.ones((len(n), game.joint), dtype=bool)
+    for j, automaton in enumerate(lifted.others):
+        layer = state if len(automaton.play) > 1 else 0
+        fits &= (automaton.chances[layer, memory[:, j]] > 0)[:, game.digits[:, automaton.player]]
+    place, joint = np.nonzero(fits)
+    code = np.zeros(len(place), dtype=np.int64)
+    bases = 1
+    for j, automaton in enumerate(lifted.others):
+        layer = state[place] if len(automaton.next) > 1 else 0
+        code = code * automaton.nodes + automaton.next[layer, memory[place, j], joint]
+        bases *= automaton.nodes
+    row = state[place].astype(np.int64) * game.joint + joint
+    lengths = game.indptr[row + 1] - game.indptr[row]
+    entry = ranges(game.indptr[row], lengths)
+    entry, kept = entry[game.kernel[entry] > 0], np.repeat(np.arange(len(place)), lengths)[game.kernel[entry] > 0]
+    target = np.searchsorted(lifted.codes, game.next_state[entry].astype(np.int64) * bases + code[kept])
+    return place[kept], joint[kept], target
 
 
 def best_response(

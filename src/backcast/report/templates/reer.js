@@ -176,15 +176,16 @@ function reerCandidates(step, before) {
 
 function reerCandidate(candidate, { index, step, before, largest }) {
   const accepted = index === step.accepted;
-  const fate = accepted ? "accepted" : candidate.rejected ? REASONS[candidate.rejected] || candidate.rejected : "better, but not the best";
+  const second = candidate.rejected === "not better" && known(candidate.delta) && candidate.delta < 0;
+  const fate = accepted ? "accepted" : second ? "better, but not the best" : REASONS[candidate.rejected] || candidate.rejected;
   const width = Math.round((50 * Math.abs(candidate.delta ?? 0)) / largest);
   const side = (candidate.delta ?? 0) < 0 ? "better" : "worse";
-  const label = `Candidate ${index + 1} of ${step.candidates.length}, ${candidate.kind}: change ${signed(candidate.delta)} ` +
-    `nats per token, overlap ${figure(candidate.overlap, 2)}, ${fate}`;
+  const label = `Candidate ${index + 1} of ${step.candidates.length}, ${candidate.kind}: ${known(candidate.delta) ? `change ${signed(candidate.delta)} nats per token` : "unscored"}, ` +
+    `overlap ${figure(candidate.overlap, 2)}, ${fate}`;
   const after = candidate.replacement === null ? null : candidate.replacement.map((text) => text.trim()).join("\n\n");
   const button = el("button", { type: "button", "data-enter": true, tabindex: -1, "aria-expanded": "false", "aria-label": label },
     el("span", { class: "kind" }, candidate.kind),
-    el("span", { class: "delta" }, signed(candidate.delta)),
+    el("span", { class: "delta" }, known(candidate.delta) ? signed(candidate.delta) : "unscored"),
     el("span", { class: `bar ${side}`, style: `--w:${width}%` }),
     el("span", { class: "overlap" }, `overlap ${figure(candidate.overlap, 2)}`),
     el("span", { class: "fate" }, fate),
