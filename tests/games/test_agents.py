@@ -20,7 +20,7 @@ def four(ipd):
 
 
 def test_q_learning_bands(ipd, four):
-    """Spec 8.8: no seed is above the Bayes value, and of five k = 3 seeds at least one has a gap of at most .01."""
+    """No seed is above the Bayes value, and of five k = 3 seeds at least one has a gap of at most .01."""
     gaps = []
     for seed in range(5):
         agent = train(ipd, four, Training(agent="q", k=3, seed=seed), 0.9)
@@ -43,7 +43,7 @@ def test_q_learning_with_one_step(ipd, four):
 
 
 def test_generalisation_report(ipd):
-    """Spec 8.9: the policy DCCDC, optimal for TFT and ALLC, against four opponents it never met."""
+    """The policy DCCDC, optimal for TFT and ALLC, against four opponents it never met."""
     policy = k_memory(ipd, 0, 1, np.eye(2)[["CD".index(x) for x in "DCCDC"]][None], "DCCDC")
     seen, unseen = parse_mixture(ipd, "tft:1,allc:1", 1), parse_mixture(ipd, "grim:1,wsls:1,stft:1,gtft:1", 1)
     report = gap_report(ipd, policy, seen, unseen, 0.9)
@@ -102,7 +102,8 @@ def test_the_run_end_to_end(tmp_path, capsys):
     report = (tmp_path / "run" / "report.html").read_text()
     assert "Ladder on the training mixture" in report
     assert (tmp_path / "run" / "3-score" / "gaps.csv").read_text().count("\n") == 1 + 2 * 8
-    assert "<svg" in (tmp_path / "run" / "3-score" / "values.svg").read_text()
+    for picture in ("values", "ladder", "generalisation", "agent"):
+        assert "<svg" in (tmp_path / "run" / "3-score" / f"{picture}.svg").read_text()
     assert main(words) == 0
     again = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     assert all(stage["skipped"] for stage in again["stages"])

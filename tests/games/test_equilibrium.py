@@ -42,7 +42,7 @@ def letters(profile):
 
 
 def test_pure_memory_one_equilibria(profiles):
-    """Spec 8.4: 22 pure equilibria from the start with their payoffs, the symmetric ones, and exactly 3 in all
+    """22 pure equilibria from the start with their payoffs, the symmetric ones, and exactly 3 in all
     lifted states."""
     found = [p for p in profiles if p.certificate.eps_start == 0]
     payoffs = Counter(p.certificate.values for p in found)
@@ -75,7 +75,7 @@ def test_enumeration_agrees_with_floats(profiles, ipd):
     ],
 )
 def test_deviation_gains(ipd, name, discount, gain):
-    """Spec 8.4: what a deviation from a symmetric profile gains, as a fraction, switching to 0 at 2/3 and 1/2."""
+    """What a deviation from a symmetric profile gains, as a fraction, switching to 0 at 2/3 and 1/2."""
     pair = [load_strategy(ipd, name, seat) for seat in range(2)]
     exact = certify_exactly(ipd, pair, discount)
     assert exact.eps_start == F(gain)
@@ -84,21 +84,21 @@ def test_deviation_gains(ipd, name, discount, gain):
 
 
 def test_tit_for_tat_is_nash_from_the_start_only(ipd):
-    """Spec 8.4: TFT against itself gains nothing from the start and something after a defection."""
+    """TFT against itself gains nothing from the start and something after a defection."""
     exact = certify_exactly(ipd, [load_strategy(ipd, "tft", seat) for seat in range(2)], ".9")
     assert exact.eps_start == 0
     assert exact.eps_all > 0
 
 
 def test_no_pure_equilibrium_in_matching_pennies():
-    """Spec 8.4: no pure memory-one profile of matching pennies has gain 0."""
+    """No pure memory-one profile of matching pennies has gain 0."""
     assert all_pure(load_game("pennies"), 1, ".9") == []
 
 
 @pytest.mark.parametrize("name", ["pennies", "rps"])
 @pytest.mark.parametrize("zero_sum", [True, False])
 def test_mixed_equilibria(name, zero_sum):
-    """Spec 8.4: matching pennies and RPS are worth (0, 0), by Shapley and by continuation, with eps_all <= 1e-9."""
+    """Matching pennies and RPS are worth (0, 0), by Shapley and by continuation, with eps_all <= 1e-9."""
     game = load_game(name)
     table = Table(lift(game, 1), 0.9)
     if zero_sum:

@@ -34,7 +34,7 @@ ROWS = {
 
 @pytest.mark.parametrize("text", ROWS)
 def test_mixtures_as_fractions(ipd, text):
-    """Spec 8.6b: Bayes, clairvoyant, best memory-1 and memory-0 values, and the memory-1 policy where it is the
+    """Bayes, clairvoyant, best memory-1 and memory-0 values, and the memory-1 policy where it is the
     only one."""
     bayes, seen, one, zero, coin, policy = ROWS[text]
     rungs = ladder(ipd, parse_mixture(ipd, text, 1), 0, ".9", memory=1)
@@ -56,7 +56,7 @@ def as_table(game, letters):
 
 
 def test_the_induced_value_depends_on_which_grim(ipd):
-    """Spec 8.6b prints 22 for the four types, with the memory-one Grim that its own defections trigger; else it is
+    """The four types are worth 22 with the memory-one Grim that its own defections trigger; else it is
     45/2."""
     for grim, wanted in (("grim-memory-one", 22), ("grim", 22.5)):
         coin = induced(ipd, parse_mixture(ipd, FOUR.replace("grim", grim), 1))
@@ -64,7 +64,7 @@ def test_the_induced_value_depends_on_which_grim(ipd):
 
 
 def test_bayes_paths(ipd):
-    """Spec 8.6b: the own path of the Bayes policy against each of the four types, moves own first."""
+    """The own path of the Bayes policy against each of the four types, moves own first."""
     answer = bayes_value(ipd, parse_mixture(ipd, FOUR, 1), 0, ".9")
     assert answer.path(0, 7) == ["DC", "DD", "CD", "DC", "CD", "CC", "CC"]
     assert set(answer.path(1, 5)) == {"DC"}
@@ -80,7 +80,7 @@ def coin_mixture():
 
 
 def test_guess_the_coin_windows():
-    """Spec 8.6a: the best use of the coin's last K sides; no constant memory reaches the Bayes value."""
+    """The best use of the coin's last K sides; no constant memory reaches the Bayes value."""
     game, mixture = coin_mixture()
     wanted = {0: 5, 1: 5.18, 2: 5.18, 3: 5.249984, 4: 5.249984, 5: 5.2907986688, 7: 5.317246574, 9: 5.335241729}
     for memory, value in wanted.items():
@@ -100,7 +100,7 @@ def test_own_moves_are_notes_to_oneself():
 
 
 def test_guess_the_coin_bayes():
-    """Spec 8.6a: certified bounds around the Bayes value (count difference) 5.381685018356; the type known is
+    """Certified bounds around the Bayes value (count difference) 5.381685018356; the type known is
     worth 6."""
     game, mixture = coin_mixture()
     answer = bayes_value(game, mixture, 0, ".9", tol=1e-10)

@@ -117,7 +117,7 @@ def test_the_static_table_is_the_library(ipd):
 @pytest.mark.skipif(not AXELROD, reason="axelrod is not installed")
 @pytest.mark.parametrize("name", ["Second by Mikkelson", "Random Tit for Tat"])
 def test_players_that_do_not_play_their_table_are_refused(ipd, name):
-    """Spec 8.10: a subclass that overrides its play, and a player without a table, are not imported."""
+    """A subclass that overrides its play, and a player without a table, are not imported."""
     from backcast.games.axelrod import import_player
 
     with pytest.raises((BadInput, WorkFailed)):

@@ -20,7 +20,7 @@ from backcast.games.memory import (
     two_seats,
     with_noise,
 )
-from backcast.games.mixtures import bayes_value, best_memory, ladder
+from backcast.games.mixtures import as_contextual, as_mixture, bayes_value, best_memory, ladder
 from backcast.games.problems import random_game
 from backcast.games.solve import average, average_response, best_response, evaluate, simulate
 
@@ -215,3 +215,31 @@ def test_equilibria_of_two_and_three_players(oracles, seed):
             for _ in range(200):
                 value = (pay + 0.8 * law @ value).max(axis=1)
             assert start @ value - found.values[i] <= 1e-9
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_theorem_3_5_both_ways(oracles, seed):
+    """A random mixture in a game with states is a contextual process of the same value, and that a mixture of memory-0
+    players of the same value: all three brackets meet, for either player."""
+    rng = np.random.default_rng(seed)
+    game = oracles.any_game(rng, players=2, discount="1/2", landing=bool(seed % 2))
+    player = seed % 2
+    types = tuple(oracles.any_machine(rng, game, 1 - player, pure=seed < 2) for _ in range(2))
+    mixture = Mixture(types, (1, 2))
+    straight = bayes_value(game, mixture, player, tol=1e-5, nodes=1500)
+    process = as_contextual(game, mixture, player)
+    again, idle = as_mixture(process)
+    assert all(kind.nodes == 1 for kind in idle.types)
+    back = bayes_value(again, idle, tol=1e-5, nodes=1500)
+    assert back.lower <= straight.upper + 1e-6
+    assert straight.lower <= back.upper + 1e-6
+    assert back.upper - back.lower < 0.05 * max(1.0, abs(back.value))
+
+
+def test_no_contextual_process_without_a_future(ipd):
+    """At discount 0 nothing that is paid a step later counts."""
+    from backcast.core.errors import BadInput
+    from backcast.games.memory import parse_mixture
+
+    with pytest.raises(BadInput, match="discount 0"):
+        as_contextual(replace(ipd, discount=0), parse_mixture(ipd, "tft:1", 1))

@@ -52,7 +52,7 @@ TABLE = {
 
 @pytest.mark.parametrize("name", TABLE)
 def test_best_responses_as_fractions(ipd, reply, name):
-    """Spec 8.1: the value against each named opponent at three discounts, to the fraction, by every solver."""
+    """The value against each named opponent at three discounts, to the fraction, by every solver."""
     for discount, wanted in zip((".9", ".5", ".2"), TABLE[name], strict=True):
         answer = reply(ipd, name, discount)
         assert answer.exact == F(wanted)
@@ -86,13 +86,13 @@ def moves(answer):
     ],
 )
 def test_policies_and_ties(ipd, reply, name, discount, wanted):
-    """Spec 8.1: the optimal action SETS in the learner's view; ties are reported as ties, also without fractions."""
+    """The optimal action SETS in the learner's view; ties are reported as ties, also without fractions."""
     assert moves(reply(ipd, name, discount)) == wanted
     assert moves(reply(ipd, name, discount, exact=False)) == wanted
 
 
 def test_value_tables(ipd, reply):
-    """Spec 8.1: the values from every window at discount .9."""
+    """The values from every window at discount .9."""
     for name, wanted in {
         "tft": ["30", "30", "30", "27", "27"],
         "extort-2": ["24", "70/3", "20", "21", "18"],
@@ -115,7 +115,7 @@ def test_closed_forms(ipd, reply):
 
 
 def test_noise_and_the_two_grims(ipd, reply):
-    """Spec 8.1: trembling opponents; the trigger automaton and the memory-one Grim part ways once there is noise."""
+    """Trembling opponents; the trigger automaton and the memory-one Grim part ways once there is noise."""
 
     def noisy(name, discount):
         return reply(ipd, with_noise(load_strategy(ipd, name, 1), ".05"), discount).value
@@ -134,7 +134,7 @@ def test_the_first_move_is_not_pretended(ipd, reply):
 
 
 def test_theorem_one_embeddings(ipd, reply):
-    """Spec 8.2: TFT in tables of K = 1..5 is worth the same, and the K = 4 policy depends on the last step only."""
+    """TFT in tables of K = 1..5 is worth the same, and the K = 4 policy depends on the last step only."""
     tft = load_strategy(ipd, "tft", 1)
     one = reply(ipd, tft, 0.9)
     for k in range(1, 6):
@@ -172,7 +172,7 @@ def test_embeddings_in_a_game_with_states():
     ],
 )
 def test_the_donation_game(reply, opponent, discount, rich, poor, first):
-    """Spec 8.5: values and first moves from both states; at .5 against TFT, C is optimal and D ties after a C."""
+    """Values and first moves from both states; at .5 against TFT, C is optimal and D ties after a C."""
     game = load_game("donation")
     answer = reply(game, opponent, discount)
     starts = [answer.lifted.index[(s, 0)] for s in range(2)]
@@ -182,7 +182,7 @@ def test_the_donation_game(reply, opponent, discount, rich, poor, first):
 
 
 def test_the_state_turns_defection_into_cooperation(reply):
-    """Spec 8.5: against WSLS at .9 defection pays 10.526 in the one-state game, and cooperation in the two-state
+    """Against WSLS at .9 defection pays 10.526 in the one-state game, and cooperation in the two-state
     game."""
     game = load_game("donation")
     answer = reply(game, "wsls", ".9")
@@ -196,7 +196,7 @@ def test_the_state_turns_defection_into_cooperation(reply):
 
 
 def test_travellers(reply):
-    """Spec 8.7: against a mirror with 3, 99 and 2 bids, and against always-high."""
+    """Against a mirror with 3, 99 and 2 bids, and against always-high."""
     small, large, two = travellers_dilemma(2, 4), travellers_dilemma(2, 100), travellers_dilemma(0, 1)
     assert [reply(small, "mirror", d).exact for d in (".9", ".5", ".2")] == [40, 8, F(59, 10)]
     assert reply(small, "mirror", ".5").actions()["start"] == ["3", "4"]
@@ -207,7 +207,7 @@ def test_travellers(reply):
 
 
 def test_the_long_traveller_cycle(reply):
-    """Spec 8.7: at .5 the best response to the mirror over 2..100 cycles 99, 98, 97, 100."""
+    """At .5 the best response to the mirror over 2..100 cycles 99, 98, 97, 100."""
     game = travellers_dilemma(2, 100)
     answer = reply(game, "mirror", 0.5)
     policy = answer.automaton()
@@ -231,18 +231,18 @@ def test_the_long_traveller_cycle(reply):
     ],
 )
 def test_axelrod_machines(ipd, reply, name, value):
-    """Spec 8.10: best responses to the evolved machines from the static table."""
+    """Best responses to the evolved machines from the static table."""
     assert reply(ipd, name, 0.9).value == pytest.approx(value, abs=5e-7)
 
 
 def test_mealy_machines_need_a_node_per_pending_move(ipd):
-    """Spec 8.10: a Mealy machine's node is (state, pending move): the 16-state ones need 16 or 17, TF1 22."""
+    """A Mealy machine's node is (state, pending move): the 16-state ones need 16 or 17, TF1 22."""
     sizes = [named_automaton(ipd, n, 1).nodes for n in ("evolved-fsm-16", "evolved-fsm-16-noise-05", "tf1")]
     assert sizes == [16, 17, 22]
 
 
 def test_zero_determinant_extortion(ipd):
-    """Spec 8.3: against any interior memory-one player, s_X - 1 = chi (s_Y - 1) in averages."""
+    """Against any interior memory-one player, s_X - 1 = chi (s_Y - 1) in averages."""
     rng = np.random.default_rng(0)
     for vector, chi in (("extort-2", 2), ("zd-extort-3", 3)):
         extort = load_strategy(ipd, vector, 0)
@@ -253,7 +253,7 @@ def test_zero_determinant_extortion(ipd):
 
 
 def test_zero_determinant_with_discounting(ipd):
-    """Spec 8.3: the undiscounted vector fails at .9; the discounted one (D; 8/9, 1/9, 2/3, 0) holds there."""
+    """The undiscounted vector fails at .9; the discounted one (D; 8/9, 1/9, 2/3, 0) holds there."""
     rng = np.random.default_rng(1)
     plain, discounted = load_strategy(ipd, "extort-2", 0), load_strategy(ipd, "D;8/9,1/9,2/3,0", 0)
     for _ in range(60):
@@ -266,7 +266,7 @@ def test_zero_determinant_with_discounting(ipd):
 
 
 def test_exact_profiles(ipd):
-    """Spec 8.3: averages and discounted values of Extort players as fractions."""
+    """Averages and discounted values of Extort players as fractions."""
     extort = load_strategy(ipd, "extort-2", 0)
     other = {name: load_strategy(ipd, name, 1) for name in ("allc", "tft", "extort-2")}
     assert exact_average(ipd, [extort, other["allc"]]) == [F(7, 2), F(9, 4)]
@@ -318,7 +318,7 @@ def test_average_best_response_chooses_its_class():
 
 
 def test_alternator_against_gtft(ipd):
-    """Spec 8.10: the exact limits 3 and 13/6, which a vectorised simulation approaches."""
+    """The exact limits 3 and 13/6, which a vectorised simulation approaches."""
     pair = [load_strategy(ipd, "alternator", 0), load_strategy(ipd, "gtft", 1)]
     assert exact_average(ipd, pair) == [3, F(13, 6)]
     seen = simulate(ipd, pair, turns=400, matches=2000, seed=1)

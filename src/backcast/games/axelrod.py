@@ -14,7 +14,7 @@ from backcast.games.memory.zoo import from_mealy
 from backcast.games.problems import StochasticGame
 
 MOVES = 250
-"""Random moves of the replay (the specification asks for at least 200)."""
+"""Random moves of the replay."""
 
 
 def import_player(game: StochasticGame, name: str, seat: int = 1, moves: int = MOVES, seed: int = 0) -> Automaton:

@@ -11,27 +11,31 @@ STYLE = "font-family:system-ui,sans-serif;font-size:11px"
 MINE, BEST, EVEN = "#3b6ea8", "#c9d6e8", "#c0504d"
 
 
-def bars(rows: Sequence[tuple[str, float, float, float]], title: str) -> str:
+PLAY = "dark: the agent; light: the best response; red mark: uniform play"
+
+
+def bars(rows: Sequence[tuple[str, float, float, float | None]], title: str, said: str = PLAY) -> str:
     """Returns horizontal bars: for each (name, value, best, baseline) the value inside the best, the baseline as a
-    mark."""
-    height, left, width = 22, 150, 420
-    low = min(0.0, *(min(value, even) for _, value, _, even in rows))
-    high = max(best for _, _, best, _ in rows) or 1.0
+    mark (where there is one); ``said`` explains them underneath."""
+    height, left, width = 22, 170, 420
+    low = min(0.0, *(value if even is None else min(value, even) for _, value, _, even in rows))
+    high = max(max(value, best) for _, value, best, _ in rows) or 1.0
     scale = width / (high - low)
     parts = [f'<text x="4" y="16" style="{STYLE};font-weight:600">{escape(title)}</text>']
     for i, (name, value, best, even) in enumerate(rows):
         y = 28 + i * height
         parts += [
-            f'<text x="{left - 6}" y="{y + 12}" text-anchor="end" style="{STYLE}">{escape(name[:24])}</text>',
+            f'<text x="{left - 6}" y="{y + 12}" text-anchor="end" style="{STYLE}">{escape(name[:28])}</text>',
             _rect(left, y, (best - low) * scale, BEST),
             _rect(left, y + 3, (value - low) * scale, MINE, 8),
-            f'<path d="M{left + (even - low) * scale:.1f} {y - 1}v16" stroke="{EVEN}" stroke-width="2"/>',
-            f'<text x="{left + (best - low) * scale + 5:.1f}" y="{y + 12}" style="{STYLE}">'
+            f'<text x="{left + (max(value, best) - low) * scale + 5:.1f}" y="{y + 12}" style="{STYLE}">'
             f"{value:.2f} of {best:.2f}</text>",
         ]
+        if even is not None:
+            mark = f"M{left + (even - low) * scale:.1f} {y - 1}v16"
+            parts.append(f'<path d="{mark}" stroke="{EVEN}" stroke-width="2"/>')
     y = 34 + len(rows) * height
-    said = "dark: the agent; light: the best response; red mark: uniform play"
-    parts.append(f'<text x="{left}" y="{y + 10}" style="{STYLE}" fill="#666">{said}</text>')
+    parts.append(f'<text x="{left}" y="{y + 10}" style="{STYLE}" fill="#666">{escape(said)}</text>')
     return _svg(left + width + 110, y + 20, parts, title)
 
 

@@ -182,18 +182,19 @@ def _joined(words: Sequence[str], actions: Sequence[Sequence[str]]) -> str:
     return ("" if short else ",").join(words)
 
 
-def value_record(problem: GameProblem) -> dict[str, Any]:
+def value_record(game: StochasticGame, opponent: Automaton, discount: Any = None) -> dict[str, Any]:
     """Returns one line of a verifiable-problems file that asks for the best value as a number (kind numeric).
 
     ``answer`` holds ten digits; ``exact`` the fraction where it was computed.
     """
+    rate = check_discount(game.discount if discount is None else discount)
+    answer = best_response(game, opponent, 1 - opponent.player, rate)
     prompt = (
-        f"{problem.rules}\nWhat is the largest expected sum of discounted payoffs you can reach from the start? "
-        "Answer with a number, to at least four digits."
+        f"{tell(game, opponent, float(rate))}\nWhat is the largest expected sum of discounted payoffs you can reach "
+        "from the start? Answer with a number, to at least four digits."
     )
-    exact = problem.reply.exact
-    found = {"id": content_id(prompt), "prompt": prompt, "answer": f"{problem.reference:.10g}", "kind": "numeric"}
-    return found | ({"exact": str(exact)} if exact is not None else {})
+    found = {"id": content_id(prompt), "prompt": prompt, "answer": f"{answer.value:.10g}", "kind": "numeric"}
+    return found | ({"exact": str(answer.exact)} if answer.exact is not None else {})
 
 
 def move_records(problem: GameProblem) -> list[dict[str, Any]]:

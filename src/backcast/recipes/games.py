@@ -244,7 +244,7 @@ def _score(folder: Path, trained: Path, root: Path, settings: Settings) -> Stage
     rungs, bayes = _rungs(drawn, settings)
     reports = _reports(trained, settings, drawn, bayes)
 
-    pictures = _pictures(folder, trained, root, settings, (drawn, reports))
+    pictures = _pictures(folder, trained, root, settings, (drawn, reports, rungs))
     rows = [
         [one.name, one.part, one.value, one.best, one.uniform, one.regret, seed]
         for seed, report in enumerate(reports, settings.seed)
@@ -323,13 +323,33 @@ def _gaps(reports: list[Any]) -> list[Gap]:
     return out
 
 
-def _pictures(folder: Path, trained: Path, root: Path, settings: Settings, found: tuple[Any, list[Any]]) -> list[str]:
+def _pictures(folder: Path, trained: Path, root: Path, settings: Settings, found: tuple[Any, ...]) -> list[str]:
+    """Values against best responses, the ladder, regret on train and test by seed, and the best agent's machine."""
     from backcast.games.draw import automaton, bars
 
-    drawn, reports = found
+    drawn, reports, rungs = found
     best = min(range(len(reports)), key=lambda i: reports[i].mean("train", "regret"))
     rows = [(f"{one.name} ({one.part})", one.value, one.best, one.uniform) for one in reports[best].opponents]
-    pictures = {"values.svg": bars(rows, f"Value against best response, seed {settings.seed + best}")}
+    seen, even = rungs[-1][1], reports[best].mean("train", "uniform")
+    steps = [(name, value, seen, even) for name, value, _ in rungs if value is not None]
+    parts = [
+        (f"seed {seed}, {part}", report.mean(part, "regret"), report.mean(part, "best") - report.mean(part, "uniform"))
+        for seed, report in enumerate(reports, settings.seed)
+        for part in ("train", "test")
+    ]
+    pictures = {
+        "values.svg": bars(rows, f"Value against best response, seed {settings.seed + best}"),
+        "ladder.svg": bars(
+            [*steps, (f"the agent, seed {settings.seed + best}", reports[best].mean("train", "value"), seen, even)],
+            "Ladder on the training mixture",
+            "dark: what the strategy earns; light: knowing the type; red mark: uniform play",
+        ),
+        "generalisation.svg": bars(
+            [(*part, None) for part in parts],
+            "Regret, train and test",
+            "dark: the agent's regret; light: uniform play's",
+        ),
+    }
     for i, strategy in enumerate(_policy(trained, settings.seed + best, settings, drawn)[:4]):
         pictures[f"agent{i or ''}.svg"] = automaton(strategy)
     for name, text in pictures.items():

@@ -35,7 +35,7 @@ def text(options: Text) -> dict[str, Any]:
     import json
 
     from backcast.core.files import write_atomic
-    from backcast.games.memory import two_seats
+    from backcast.games.memory import needed_memory, two_seats
     from backcast.games.opponents import draw
     from backcast.games.problems import load_game
     from backcast.games.text import game_problem, move_records, value_record
@@ -44,18 +44,23 @@ def text(options: Text) -> dict[str, Any]:
         raise BadInput(f"--seed {options.seed}: give 0 or more")
     game, seat = two_seats(load_game(options.game), options.player - 1)
     found, _ = draw(game, options.opponents, 1 - seat, options.seed)
+    rate = options.discount or None
     records: list[dict[str, Any]] = []
+    untold = 0
     for opponent in found.types:
-        problem = game_problem(game, opponent, options.discount or None)
         if options.ask != "move":
-            records.append(value_record(problem))
-        if options.ask != "value":
-            records += move_records(problem)
+            records.append(value_record(game, opponent, rate))
+        if options.ask == "value":
+            continue
+        if needed_memory(opponent) is None:  # no window of past steps tells what it will do: no situation to ask about
+            untold += 1
+        else:
+            records += move_records(game_problem(game, opponent, rate))
     if not records:
-        raise BadInput("no problem left: every situation has several best moves; ask for the value")
+        raise BadInput("no problem left: every situation has several best moves, or no words; give --ask value")
     write_atomic(options.out, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
     kinds = {kind: sum(one["kind"] == kind for one in records) for kind in ("numeric", "choice")}
-    return {"out": str(options.out), "problems": len(records), "opponents": len(found.types), **kinds}
+    return {"out": str(options.out), "problems": len(records), "opponents": len(found.types), "untold": untold, **kinds}
 
 
 def show_text(result: dict[str, Any]) -> None:
@@ -71,3 +76,5 @@ def show_text(result: dict[str, Any]) -> None:
         f"{result['problems']} problems ({result['numeric']} numeric, {result['choice']} choice) about "
         f"{result['opponents']} opponents: {result['out']}"
     )
+    if result["untold"]:
+        out.print(f"no moves were asked of {result['untold']}: no window of past steps tells what they will do")

@@ -174,8 +174,8 @@ def _validate(automaton: Automaton) -> None:
         )
     if not 0 <= automaton.start < automaton.nodes:
         raise BadInput(f"{who}: start node {automaton.start} does not exist; nodes are 0..{automaton.nodes - 1}")
-    if automaton.next.size and (automaton.next[:, :1].min() < 0 or automaton.next[:, :1].max() >= automaton.nodes):
-        raise BadInput(f"{who}: a transition leads to a node that does not exist")
+    if automaton.next.size and (automaton.next.min() < 0 or automaton.next.max() >= automaton.nodes):
+        raise BadInput(f"{who}: a transition leads to a node that does not exist; nodes are 0..{automaton.nodes - 1}")
     sums = automaton.chances.sum(axis=2)
     wrong = np.argwhere(~(np.abs(sums - 1) <= ROW_TOLERANCE) | (automaton.chances < 0).any(axis=2))
     if len(wrong):

@@ -114,7 +114,12 @@ class _Reader:
     def by_state(self, given: Any) -> list[tuple[str, Any]]:
         """(name of the state for messages, what is said of it), one pair per state, or one pair for all states."""
         states = self.game.states
-        if isinstance(given, dict) and given and all(key in states for key in given) and len(states) > 1:
+        told = isinstance(given, dict) and bool(given) and all(key in states for key in given) and len(states) > 1
+        if told and all(key in self.game.actions[self.player] for key in given):
+            told = not any(
+                _is_number(value) for value in given.values()
+            )  # states called like actions: {C: 1/2, D: 1/2}
+        if told:
             missing = [state for state in states if state not in given]
             if missing:
                 raise BadInput(f"{self.where}: nothing is said of state '{missing[0]}'; give every state")
@@ -209,6 +214,14 @@ class _Reader:
                 raise BadInput(f"{self.where}: window '{words}' must name one joint action a step")
             letters.append(base + found[0])
         return letters
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        parse_number(value)
+    except BadInput:
+        return False
+    return True
 
 
 def _stack(lines: list[list[Any]]) -> np.ndarray:

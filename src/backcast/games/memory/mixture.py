@@ -1,6 +1,7 @@
 """Mixed K-memory strategies: one pure or behavioural strategy is drawn before the match and kept (definition 1.4)."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,8 @@ class Mixture:
         if total == 0:
             raise BadInput("mixture: all weights are 0; give at least one a positive weight")
         if total != 1:
-            object.__setattr__(self, "weights", tuple(weight / total for weight in self.weights))
+            exact = [Fraction(weight) if isinstance(weight, int) else weight for weight in self.weights]
+            object.__setattr__(self, "weights", tuple(weight / total for weight in exact))
 
     @property
     def player(self) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 from backcast.core.errors import BadInput
 from backcast.games.memory.automaton import Automaton, stationary
 from backcast.games.memory.mixture import Mixture
+from backcast.games.numbers import check_discount, floats
 from backcast.games.problems.game import StochasticGame, from_rows
 
 
@@ -23,7 +24,8 @@ class ContextualMDP:
     reward: np.ndarray
     """Shape (S, A): payoffs tell nothing about the context beyond what the states tell."""
     prior: tuple[Any, ...]
-    start: int = 0
+    start: int | list[float] = 0
+    """Where it begins: a state, or the probability of each."""
     discount: float = 0.9
 
     def __post_init__(self) -> None:
@@ -60,7 +62,7 @@ def as_mixture(process: ContextualMDP) -> tuple[StochasticGame, Mixture]:
         rewards,
         rows,
         states=names,
-        start=process.start,
+        start=_starts(process.start, len(names)),
         discount=float(np.sqrt(process.discount)),
     )
     idle = np.zeros((states, states))
@@ -72,58 +74,55 @@ def as_mixture(process: ContextualMDP) -> tuple[StochasticGame, Mixture]:
     return game, Mixture(tuple(types), tuple(process.prior))
 
 
-def as_contextual(game: StochasticGame, mixture: Mixture, player: int = 0, limit: int = 5000) -> ContextualMDP:
-    """Returns the contextual process of a two-player game against a mixture: contexts are types.
+def _starts(start: int | list[float], size: int) -> int | list[float]:
+    """The same start among more states."""
+    return start if isinstance(start, int) else [*start, *[0.0] * (size - len(start))]
 
-    A state is (game state, node of every type, last joint action), so that what the opponent did is seen.
+
+def as_contextual(game: StochasticGame, mixture: Mixture, player: int = 0, limit: int = 2000) -> ContextualMDP:
+    """Returns the contextual process of a game of two seats against a mixture: contexts are types.
+
+    A state is (game state, node of every type, transition that led there), so that what the opponent did is seen; the
+    payoff of a step is paid one step later, where the state shows it, over the discount. Raises BadInput at discount
+    0, where nothing paid later counts, and beyond ``limit`` states.
     """
-    types = mixture.types
-    begin = (int(np.argmax(game.start)), tuple(t.start for t in types), -1)
-    if float(game.start[begin[0]]) != 1:
-        raise BadInput("contextual process: the game must start in one state")
-    nodes, place = [begin], {begin: 0}
+    types, rate = mixture.types, float(check_discount(game.discount))
+    if rate == 0:
+        raise BadInput("contextual process: discount 0; what is paid a step later must count, so give more than 0")
+    begins = [(int(s), tuple(t.start for t in types), -1) for s in np.flatnonzero(floats(game.start) > 0)]
+    nodes, place = list(begins), {key: x for x, key in enumerate(begins)}
     steps: list[dict[tuple[int, int, int], float]] = [{} for _ in types]
     for x, (s, memory, _) in enumerate(nodes):
         for joint, digits in enumerate(game.digits.tolist()):
             after = tuple(int(t.next[s % len(t.next), m, joint]) for t, m in zip(types, memory, strict=True))
             for entry in range(game.indptr[s * game.joint + joint], game.indptr[s * game.joint + joint + 1]):
-                key = (int(game.next_state[entry]), after, joint)
+                key = (int(game.next_state[entry]), after, entry)
                 if key not in place:
                     place[key] = len(nodes)
                     nodes.append(key)
-                    if len(nodes) > limit:
-                        raise BadInput(
-                            f"contextual process: more than {limit} states; use fewer types or smaller memories"
-                        )
                 for c, (t, m) in enumerate(zip(types, memory, strict=True)):
                     p = float(t.chances[s % len(t.play), m, digits[mixture.player]]) * float(game.kernel[entry])
                     cell = (x, digits[player], place[key])
                     steps[c][cell] = steps[c].get(cell, 0.0) + p
-    return _filled(game, mixture, player, nodes, steps)
-
-
-def _filled(
-    game: StochasticGame,
-    mixture: Mixture,
-    player: int,
-    nodes: list[tuple[int, tuple[int, ...], int]],
-    steps: list[dict[tuple[int, int, int], float]],
-) -> ContextualMDP:
-    """Dense arrays; the payoff of a joint action is paid one step later, when the state shows it, over the discount."""
-    size, actions = len(nodes), game.sizes[player]
-    kernel = np.zeros((len(steps), size, actions, size))
+        if len(nodes) > limit:
+            raise BadInput(f"contextual process: more than {limit} states; use fewer types or smaller memories")
+    kernel = np.zeros((len(types), len(nodes), game.sizes[player], len(nodes)))
     for c, cells in enumerate(steps):
         for (x, a, y), p in cells.items():
             kernel[c, x, a, y] = p
-    rate = float(game.discount)
-    reward = np.zeros((size, actions))
-    came: dict[int, int] = {y: x for cells in steps for (x, _, y) in cells}
-    for y, (_, _, joint) in enumerate(nodes):
-        if joint >= 0:
-            reward[y] = game.payoff[player, nodes[came[y]][0], joint] / rate
-    if len(game.states) > 1:
-        raise BadInput("contextual process: written for one-state games, where a joint action alone fixes the payoff")
-    return ContextualMDP(kernel, reward, tuple(mixture.weights), 0, rate)
+    paid = np.array([_paid(game, player, entry) if entry >= 0 else 0.0 for _, _, entry in nodes]) / rate
+    reward = np.repeat(paid[:, None], game.sizes[player], axis=1)
+    start = np.zeros(len(nodes))
+    start[: len(begins)] = [float(game.start[s]) for s, _, _ in begins]
+    return ContextualMDP(kernel, reward, tuple(mixture.weights), 0 if len(begins) == 1 else start.tolist(), rate)
+
+
+def _paid(game: StochasticGame, player: int, entry: int) -> float:
+    """What the step along one entry of the kernel pays."""
+    if game.landing is not None:
+        return float(game.landing[player, entry])
+    row = int(np.searchsorted(game.indptr, entry, side="right")) - 1
+    return float(game.payoff[player].reshape(-1)[row])
 
 
 def context_types(process: ContextualMDP) -> tuple[Automaton, ...]:
