@@ -44,7 +44,7 @@ def one(kind, group, tokens):
         """Second looks count as right, so that one is kept and imitated."""
         return [1.0] * len(completions)
 
-    parts = {"trl": {}, "group_trainer": {"advantage": "center"}}.get(kind)
+    parts = {"trl": {}, "group_trainer": {}}.get(kind)
     if parts is None:
         shapers = [SampleReplay(), PlanningCredit(token_metrics=True)]
         parts = {"advantage": "center", "shapers": shapers, "rethink": ForcedRethink(correct=always)}

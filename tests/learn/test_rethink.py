@@ -150,6 +150,7 @@ def test_books_by_hand(tokenizer):
         "rethink/accepted": 0.5,
         "rethink/to_right": 0.5,
         "rethink/to_wrong": 0.5,
+        "rethink/flip_gain": 0.0,
         "rethink/spontaneous": 0.25,
     }
     assert rethink.metrics()["rethink/right_before"] == 0.5

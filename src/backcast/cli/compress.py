@@ -50,6 +50,8 @@ class Options:
     """splitquant only: grids that span their own cluster, without reaching to zero."""
     form: Literal["compact", "planes"] = "compact"
     """splitquant only: id and code per weight, or the three planes as published (three times the bits)."""
+    embedding: bool = False
+    """Pack the input embedding and the output head too, in 8 bits a weight (they dominate small models)."""
     include: tuple[str, ...] = ()
     """Patterns of layer names to compress, such as '*.mlp.*' (default: every linear and convolution layer)."""
     exclude: tuple[str, ...] = ()
@@ -73,6 +75,7 @@ def main(options: Options) -> dict[str, Any]:
     job = Job(
         _folder(options.model), options.out, settings, options.include, options.exclude, options.jobs, options.check
     )
+    job = replace(job, embedding=options.embedding)
     return compress(job, options.model)
 
 
@@ -96,7 +99,7 @@ def _planned(options: Options) -> dict[str, Any]:
     from backcast.compress.score import read_text
     from backcast.compress.stream import Job, Planned
 
-    free = ("model", "out", "plan", "text", "include", "exclude", "jobs", "check")
+    free = ("model", "out", "plan", "text", "include", "exclude", "jobs", "check", "embedding")
     for name, field in Options.__dataclass_fields__.items():
         if name not in free and getattr(options, name) != field.default:
             raise BadInput(f"--plan chooses methods and bits itself; leave --{name} out")
@@ -105,6 +108,7 @@ def _planned(options: Options) -> dict[str, Any]:
     job = Job(
         _folder(options.model), options.out, nothing, options.include, options.exclude, options.jobs, options.check
     )
+    job = replace(job, embedding=options.embedding)
     return plan_job.compress_to(job, asked, options.model)
 
 

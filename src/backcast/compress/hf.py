@@ -13,7 +13,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from backcast.compress.guard import GUARD, METHOD, VERSION
 from backcast.compress.layout import Layout
-from backcast.compress.packed import PackedConv, PackedLinear
+from backcast.compress.packed import PackedConv, PackedEmbedding, PackedLinear
 from backcast.core.errors import BadInput
 
 
@@ -27,6 +27,7 @@ class PackedConfig(QuantizationConfigMixin):
         version: int,
         about: dict[str, Any] | None = None,
         shapes: dict[str, list[int]] | None = None,
+        vocabulary: list[str] | None = None,
         **others: Any,
     ) -> None:
         del others
@@ -40,6 +41,8 @@ class PackedConfig(QuantizationConfigMixin):
         self.about = about or {}
         self.shapes = shapes or {}
         """Of layers that are no matrices: convolutions."""
+        self.vocabulary = vocabulary or []
+        """Which of the layers are embedding and head."""
 
 
 @register_quantizer(METHOD)
@@ -69,12 +72,30 @@ class PackedQuantizer(HfQuantizer):
             packed: Any
             if isinstance(old, (torch.nn.Conv1d, torch.nn.Conv2d)):
                 packed = PackedConv(layout, old, device="meta")
+            elif isinstance(old, torch.nn.Embedding):
+                packed = PackedEmbedding(layout, old, device="meta")
             else:
                 dtype = old.bias.dtype if old.bias is not None else None
                 packed = PackedLinear(layout, bias=old.bias is not None, device="meta", dtype=dtype)
             # Some families initialise layers by their fan-in, which bytes do not have; the file has every value.
             packed._is_hf_initialized = True
             model.set_submodule(place, packed)
+        head, embedding = _vocabulary(model)
+        tied = getattr(model.config.get_text_config(), "tie_word_embeddings", False)
+        if tied and isinstance(embedding, PackedEmbedding) and head is not None:
+            shared: Any = PackedLinear(embedding.layout, bias=head.bias is not None, device="meta", own=False)
+            shared._is_hf_initialized = True
+            model.set_output_embeddings(shared)
+        return model
+
+    def _process_model_after_weight_loading(self, model: Any, **kwargs: Any) -> Any:
+        del kwargs
+        head, embedding = _vocabulary(model)
+        if isinstance(embedding, PackedEmbedding) and isinstance(head, PackedLinear) and not head.own:
+            head.weight = embedding.weight
+            for name in embedding.layout.shapes():
+                if name != "weight":  # transformers ties parameters; the integers beside the codes are tied here
+                    head.register_buffer(name, getattr(embedding, name), persistent=False)
         return model
 
     def is_serializable(self) -> bool:
@@ -85,3 +106,12 @@ class PackedQuantizer(HfQuantizer):
     def is_trainable(self) -> bool:
         """Adapters train on top; the packed weights stay."""
         return True
+
+
+def _vocabulary(model: Any) -> tuple[Any, Any]:
+    """(output head, input embedding); None for what a model does not have."""
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    try:
+        return head, model.get_input_embeddings()
+    except NotImplementedError:  # vision models say it so
+        return head, None

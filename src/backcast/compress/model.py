@@ -1,12 +1,14 @@
 """Which layers of a model folder can be packed, by building its skeleton without weights."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from backcast.core.errors import BadInput, nearest
+
+HEAD = "the output head: its errors go straight into every token"
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,8 @@ class Layers:
     """Names of linear and convolution layers (without ``.weight``), in the model's order."""
     untouched: dict[str, str]
     """Other layers with weight matrices, and why they stay as they are."""
+    vocabulary: list[str] = field(default_factory=list)
+    """The input embedding, and the output head if that has weights of its own: packed only when asked for."""
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -56,18 +60,22 @@ def find_layers(folder: Path) -> Layers:
             f"transformers cannot build the model of '{folder}': {reason}; without its skeleton no layer is known"
         ) from error
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-    linear, untouched = [], {}
+    linear, untouched, vocabulary = [], {}, []
+    shared = getattr(config.get_text_config(), "tie_word_embeddings", False)
+    embedding = model.get_input_embeddings() if head is not None else None
     for name, module in model.named_modules():
         weight = getattr(module, "weight", None)
         if weight is None or weight.dim() < 2:
             continue
+        if (module is embedding and type(module) is nn.Embedding) or (module is head and not shared):
+            vocabulary.append(name)
         if module is head:
-            untouched[name] = "the output head: its errors go straight into every token"
+            untouched[name] = HEAD
         elif type(module) in (nn.Linear, nn.Conv1d, nn.Conv2d):
             linear.append(name)
         else:
             untouched[name] = f"a {type(module).__name__}, which is neither a linear layer nor a convolution"
-    return Layers(linear, untouched)
+    return Layers(linear, untouched, vocabulary)
 
 
 def choose(layers: Layers, include: tuple[str, ...], exclude: tuple[str, ...]) -> list[str]:

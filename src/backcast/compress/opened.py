@@ -27,6 +27,12 @@ class Opened:
     """Every stored tensor, in the order of the files."""
 
     @property
+    def vocabulary(self) -> list[str]:
+        """The packed layers that are embedding or head."""
+        found: list[str] = (self.config.get("quantization_config") or {}).get("vocabulary", [])
+        return found
+
+    @property
     def names(self) -> list[str]:
         """The model's tensors, ``layer.weight`` standing for all that is stored of a packed layer."""
         return [name for name in self.entries if not self._inside(name)]

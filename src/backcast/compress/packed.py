@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from backcast.compress import kernels
 from backcast.compress.layout import Layout
-from backcast.compress.unpacked import dequantise, kept_values
+from backcast.compress.unpacked import dequantise, kept_values, take_rows
 
 FEW = 8
 """Up to this many vectors are multiplied straight from the packed rows; more are worth decoding tiles for a GEMM."""
@@ -29,14 +29,14 @@ class _Stored(nn.Module):
     layout: Layout
     weight: Tensor
 
-    def _hold(self, layout: Layout, device: Any) -> None:
+    def _hold(self, layout: Layout, device: Any, *, own: bool = True) -> None:
         self.layout = layout
         for name, (kind, shape) in layout.shapes().items():
             values = torch.empty(shape, dtype=getattr(torch, np.dtype(kind).name), device=device)
             if name == "weight":
                 self.weight = nn.Parameter(values, requires_grad=False)
             else:
-                self.register_buffer(name, values)
+                self.register_buffer(name, values, persistent=own)
 
     def stored(self) -> dict[str, Tensor]:
         """The stored tensors by the layout's names."""
@@ -75,6 +75,29 @@ class PackedConv(_Stored):
         return f"{about}, {self.layout.kind}, {self.layout.true_bits():.3f} bits"
 
 
+class PackedEmbedding(_Stored):
+    """An embedding whose rows stay packed; only the rows asked for are decoded. Not trainable."""
+
+    like: Tensor
+
+    def __init__(self, layout: Layout, plain: nn.Embedding, *, device: Any = None) -> None:
+        super().__init__()
+        self._hold(layout, device)
+        self.num_embeddings, self.embedding_dim, self.padding_idx = layout.rows, layout.columns, plain.padding_idx
+        # Holds nothing but the floating type of the answers, which casts of the module change with everything else.
+        self.register_buffer("like", torch.zeros(0, dtype=plain.weight.dtype), persistent=False)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(..., columns) for token ids (...)."""
+        wanted, back = torch.unique(ids, return_inverse=True)
+        rows = dequantise(*take_rows(self.layout, self.stored(), wanted))
+        return rows.to(self.like.dtype)[back]
+
+    def extra_repr(self) -> str:
+        """Rows, columns, kind and bits."""
+        return f"{self.num_embeddings}, {self.embedding_dim}, {self.layout.kind}, {self.layout.true_bits():.3f} bits"
+
+
 class PackedLinear(_Stored, nn.Linear):
     """``y = x W^T + b`` with W stored as a ``Layout`` says: the same numbers on every route and device.
 
@@ -86,18 +109,22 @@ class PackedLinear(_Stored, nn.Linear):
     route: Literal["fast", "plain"] = "fast"
     """``plain`` always decodes with torch and multiplies densely: the reference for the kernels."""
 
-    def __init__(self, layout: Layout, *, bias: bool, device: Any = None, dtype: Any = None) -> None:
+    def __init__(self, layout: Layout, *, bias: bool, device: Any = None, dtype: Any = None, own: bool = True) -> None:
         nn.Module.__init__(self)
+        self.own = own
+        """False for a head whose stored tensors are the embedding's: then they are saved there only."""
         self.in_features, self.out_features = layout.columns, layout.rows
-        self._hold(layout, device)
-        own = nn.Parameter(torch.empty(layout.rows, device=device, dtype=dtype)) if bias else None
-        self.register_parameter("bias", own)
+        self._hold(layout, device, own=own)
+        bias_ = nn.Parameter(torch.empty(layout.rows, device=device, dtype=dtype)) if bias else None
+        self.register_parameter("bias", bias_)
         self._seen: tuple[Any, ...] = ()
         self._views: tuple[kernels.Stored, Any] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` (..., in_features) in any floating dtype; the product is taken in float32 on CPU."""
-        y: Tensor = _Product.apply(x, self)  # type: ignore[no-untyped-call]
+        # Decoding token by token is mostly calls: what autograd adds to each is saved where nothing wants a gradient.
+        wanted = torch.is_grad_enabled() and x.requires_grad
+        y: Tensor = _Product.apply(x, self) if wanted else _product(self, x)  # type: ignore[no-untyped-call]
         return y if self.bias is None else y + self.bias.to(y.dtype)
 
     def extra_repr(self) -> str:
@@ -106,17 +133,23 @@ class PackedLinear(_Stored, nn.Linear):
 
     def views(self) -> tuple[kernels.Stored, tuple[Any, Any, Any]]:
         """What the CPU kernels take: the stored matrix, and (row, column, difference) of the weights kept exactly."""
-        tensors = self.stored()
-        seen = tuple(tensor.data_ptr() for tensor in tensors.values())
+        weight = self._parameters["weight"]
+        assert weight is not None
+        seen = (weight.data_ptr(), *map(id, self._buffers.values()))
         if self._views is None or seen != self._seen:
+            tensors = self.stored()
             matrix = kernels.stored(self.layout, {name: tensor.numpy() for name, tensor in tensors.items()})
             self._seen, self._views = seen, (matrix, _kept(self.layout, tensors, matrix))
         return self._views
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        self._views = None  # a cast or a move puts other memory behind the same tensors
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+
     def __deepcopy__(self, memo: dict[int, Any]) -> "PackedLinear":
         from copy import deepcopy
 
-        made = PackedLinear(self.layout, bias=self.bias is not None, device="meta")
+        made = PackedLinear(self.layout, bias=self.bias is not None, device="meta", own=self.own)
         memo[id(self)] = made
         for name, value in self.__dict__.items():
             if name not in ("_views", "_seen"):
@@ -130,20 +163,24 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, module: PackedLinear) -> Tensor:
         ctx.module = module
-        flat = x.reshape(-1, x.shape[-1])
-        if module.route == "plain" or x.device.type != "cpu":
-            y = functional.linear(flat, module.dense().to(x.dtype))
-        elif len(flat) <= FEW:
-            y = _few(module, flat.float()).to(x.dtype)
-        else:
-            y = _many(module, flat.float()).to(x.dtype)
-        return y.view(*x.shape[:-1], module.out_features)
+        return _product(module, x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         grad, module = grads[0], ctx.module
         flat = grad.reshape(-1, grad.shape[-1])
         return (flat @ module.dense().to(grad.dtype)).view(*grad.shape[:-1], module.in_features), None
+
+
+def _product(module: PackedLinear, x: Tensor) -> Tensor:
+    flat = x.detach().reshape(-1, x.shape[-1])
+    if module.route == "plain" or x.device.type != "cpu":
+        y = functional.linear(flat, module.dense().to(x.dtype))
+    elif len(flat) <= FEW:
+        y = _few(module, flat.float()).to(x.dtype)
+    else:
+        y = _many(module, flat.float()).to(x.dtype)
+    return y.view(*x.shape[:-1], module.out_features)
 
 
 def _few(module: PackedLinear, x: Tensor) -> Tensor:
@@ -161,10 +198,9 @@ def _few(module: PackedLinear, x: Tensor) -> Tensor:
         ]
         for part in work:
             part.result()
-    y = torch.from_numpy(out)
     if len(rows):
-        y.index_add_(1, rows, x[:, columns] * difference)
-    return y
+        kernels.add_kept(vectors, rows.numpy(), columns.numpy(), difference.numpy(), out)
+    return torch.from_numpy(out)
 
 
 def _many(module: PackedLinear, x: Tensor) -> Tensor:

@@ -13,7 +13,17 @@ from backcast.compress.layout import Layout
 from backcast.compress.model import Layers, read_config
 from backcast.compress.plan import AS_IT_IS, CANDIDATES, Budget, Choices, Measured, Plan, measure, parse_budget
 from backcast.compress.sensitivity import PROBE, factors
-from backcast.compress.stream import Job, Planned, begin, find_targets, fingerprint, small_files, source_shards
+from backcast.compress.stream import (
+    VOCABULARY,
+    Job,
+    Planned,
+    begin,
+    find_targets,
+    find_vocabulary,
+    fingerprint,
+    small_files,
+    source_shards,
+)
 from backcast.core.errors import BadInput, WorkFailed
 from backcast.core.files import write_atomic
 
@@ -58,7 +68,7 @@ def compress_to(job: Job, asked: Asked, title: str) -> dict[str, Any]:
     rest = 0 if budget.bytes is None else _rest(job, layers, measured)
     choices = Choices(measured, weighed, {} if budget.bytes is None else {m.name: _told(m) for m in measured})
     try:
-        plan = _best(budget, choices, rest)
+        plan = _best(budget, choices, rest, hint=bool(layers.vocabulary) and not job.embedding)
     except BadInput:
         (work / "job.json").unlink()  # so that the next command may ask for more; what was measured stays
         raise
@@ -86,7 +96,7 @@ def _name(job: Job) -> str:
     return f"measured-{hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]}"
 
 
-def _best(budget: Budget, choices: Choices, rest: int) -> Plan:
+def _best(budget: Budget, choices: Choices, rest: int, *, hint: bool) -> Plan:
     weights = sum(m.weights for m in choices.measured)
     most = budget.bytes - rest if budget.bytes is not None else int((budget.bits or 0) * weights / 8)
     plan = choices.best(most)
@@ -102,7 +112,8 @@ def _best(budget: Budget, choices: Choices, rest: int) -> Plan:
         )
     else:
         least = f"{8 * choices.least / weights + 0.0005:.3f}bits"
-    raise BadInput(f"--plan {budget.text} is below the least that this model can be: {least}; give that or more")
+    more = " (--embedding packs the words too)" if hint and budget.bytes is not None else ""
+    raise BadInput(f"--plan {budget.text} is below the least that this model can be: {least}; give that or more{more}")
 
 
 def _told(layer: Measured) -> dict[str, int]:
@@ -110,11 +121,14 @@ def _told(layer: Measured) -> dict[str, int]:
     stays = len(layer.name)
     found = {AS_IT_IS: (stays + 100) + 2 * (stays + 100)}
     for name in CANDIDATES:
-        layout = layer.layouts[name]
-        base = layer.name.removesuffix("weight")
-        header = sum(len(_header(base + key, shape)) for key, (_, shape) in layout.shapes().items())
-        found[name] = header + 2 * _indented(base, layout) + 500
+        found[name] = _text(layer.name, layer.layouts[name])
     return found
+
+
+def _text(name: str, layout: Layout) -> int:
+    base = name.removesuffix("weight")
+    header = sum(len(_header(base + key, shape)) for key, (_, shape) in layout.shapes().items())
+    return header + 2 * _indented(base, layout) + 500
 
 
 def _header(name: str, shape: Sequence[int]) -> str:
@@ -134,7 +148,12 @@ def _rest(job: Job, layers: Layers, measured: Sequence[Measured]) -> int:
     entries = [entry for path in paths for entry in shards.read_header(path)[0]]
     others = [entry for entry in entries if entry.name not in planned]
     about = sum(len(json.dumps(shards.read_header(path)[1])) + 64 for path in paths)
-    tensors = sum(entry.size + len(_header(entry.name, entry.shape)) for entry in others)
+    packed = {entry.name for entry in find_vocabulary(job, layers)}
+    tensors = sum(entry.size + len(_header(entry.name, entry.shape)) for entry in others if entry.name not in packed)
+    for entry in others:
+        if entry.name in packed:
+            layout = Layout(entry.shape[0], entry.shape[1], "affine", VOCABULARY.bits, VOCABULARY.scope)
+            tensors += layout.bytes() + _text(entry.name, layout)
     index = 0
     if len(paths) > 1:
         longest = max(len(path.name) for path in paths)

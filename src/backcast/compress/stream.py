@@ -18,7 +18,7 @@ import numpy as np
 from backcast.compress import rtn, shards, splitquant, wgm
 from backcast.compress.guard import GUARD, METHOD, VERSION
 from backcast.compress.layout import Encoded, Floats, Layout, decode
-from backcast.compress.model import Layers, choose, find_layers, read_config
+from backcast.compress.model import HEAD, Layers, choose, find_layers, read_config
 from backcast.core.errors import BadInput
 from backcast.core.files import write_json
 from backcast.core.parallel import pmap
@@ -53,6 +53,8 @@ class Job:
     jobs: int = 1
     check: Literal["auto", "model", "layers"] = "auto"
     """How the result is loaded again (``reload``)."""
+    embedding: bool = False
+    """Whether input embedding and output head are packed too, as ``VOCABULARY``."""
 
     def record(self) -> dict[str, Any]:
         """The settings that the result depends on."""
@@ -62,8 +64,12 @@ class Job:
             "include": list(self.include),
             "exclude": list(self.exclude),
             "version": VERSION,
+            **({"embedding": asdict(VOCABULARY)} if self.embedding else {}),
         }
 
+
+VOCABULARY = rtn.RTN(8, "row")
+"""How embeddings are stored when they are: a token's row can be read alone, and 8 bits are nearly exact."""
 
 METHODS: dict[type, str] = {wgm.WGM: "wgm", splitquant.SplitQuant: "splitquant", rtn.RTN: "rtn", Planned: "plan"}
 
@@ -98,6 +104,7 @@ def pack_model(job: Job, *, finish: bool = True) -> dict[str, Any]:
     work = begin(job)
     settings = [_settings(job, entry.name) for entry in targets]
     tasks = [Task(entry, how, work) for entry, how in zip(targets, settings, strict=True) if how is not None]
+    tasks += [Task(entry, VOCABULARY, work) for entry in find_vocabulary(job, layers)]
     records = pmap(pack_tensor, tasks, jobs=job.jobs, label="packing tensors")
     by_name = {record["name"]: record for record in records}
     for path in source_shards(job.source):
@@ -110,8 +117,32 @@ def pack_model(job: Job, *, finish: bool = True) -> dict[str, Any]:
     left = sorted(name for name in layers.linear if f"{name}.weight" not in by_name)
     return {
         "tensors": records,
-        "untouched": {**layers.untouched, **dict.fromkeys(left, "excluded, planned so, or not in the files")},
+        "untouched": {
+            **{
+                name: why
+                for name, why in layers.untouched.items()
+                if not (job.embedding and _packed(name, why, by_name))
+            },
+            **dict.fromkeys(left, "excluded, planned so, or not in the files"),
+        },
     }
+
+
+def _packed(name: str, why: str, packed: Mapping[str, Any]) -> bool:
+    """Whether a layer that otherwise stays is packed by ``embedding``: itself, or a head that shares the weights."""
+    return f"{name}.weight" in packed or why == HEAD
+
+
+def find_vocabulary(job: Job, layers: Layers) -> list[shards.Entry]:
+    """Input embedding and output head, if they are to be packed; raises BadInput when there is none that can be."""
+    if not job.embedding:
+        return []
+    entries = [entry for path in source_shards(job.source) for entry in shards.read_header(path)[0]]
+    names = {f"{name}.weight" for name in layers.vocabulary}
+    found = [entry for entry in entries if entry.name in names and entry.dtype in shards.FLOATS]
+    if not found:
+        raise BadInput(f"--embedding: '{job.source}' has no plain embedding of words; leave the flag out")
+    return found
 
 
 def find_targets(job: Job) -> tuple[list[shards.Entry], Layers]:
@@ -273,6 +304,8 @@ def small_files(source: Path) -> list[Path]:
 def _write_config(job: Job, config: dict[str, Any], records: list[dict[str, Any]]) -> None:
     layers = {record["name"].removesuffix(".weight"): record["layout"] for record in records}
     about: dict[str, Any] = {"quant_method": METHOD, "version": VERSION, "about": job.record(), "layers": layers}
+    if job.embedding:
+        about["vocabulary"] = [name for name in find_layers(job.source).vocabulary if name in layers]
     shapes = {record["name"].removesuffix(".weight"): record["shape"] for record in records if "shape" in record}
     if shapes:
         about["shapes"] = shapes

@@ -1,5 +1,7 @@
 """A packed matrix as a torch tensor, on any device: the same numbers as ``layout.decode``, bit for bit."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,16 @@ def dequantise(layout: Layout, stored: Stored) -> Tensor:
         where = stored["kept_index"].to(torch.int64) & 0xFFFFFFFF
         values.view(-1)[where] = kept_values(stored["kept_value"])
     return values
+
+
+def take_rows(layout: Layout, stored: Stored, rows: Tensor) -> tuple[Layout, Stored]:
+    """The layout and the stored tensors of some rows of an even grid with scales of its own in each row or block."""
+    if layout.kind != "affine" or layout.scope == "tensor":
+        raise NotImplementedError(f"rows of a {layout.kind} matrix with scope {layout.scope} cannot be taken alone")
+    found = {"weight": stored["weight"].view(layout.rows, -1)[rows].reshape(-1), "unit": stored["unit"]}
+    for name in ("scale", "zero"):
+        found[name] = stored[name].view(layout.rows, -1)[rows].reshape(-1)
+    return replace(layout, rows=len(rows)), found
 
 
 def kept_values(bits: Tensor) -> Tensor:

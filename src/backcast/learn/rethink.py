@@ -271,6 +271,13 @@ class ForcedRethink:
             ),
             Vital("rethink/to_wrong", share("to_wrong", "tried"), 0, 0.5, "Second looks that spoilt a right answer."),
             Vital(
+                "rethink/flip_gain",
+                (sums["to_right"] - sums["to_wrong"]) / tried if tried else None,
+                0,
+                1,
+                "Second looks that mended less those that spoilt; below 0, thinking again costs more than it brings.",
+            ),
+            Vital(
                 "rethink/spontaneous",
                 share("spontaneous", "answers") if tried else None,
                 0,

@@ -245,7 +245,8 @@ def curves(log: Sequence[Mapping[str, Any]], method: str) -> list[Curve]:
             "planning/planning_perplexity_relative": "planning",
             "planning/execution_perplexity_relative": "execution",
         },
-        ("Replay", "share or steps"): {"replay/share": "share of rows drawn", "replay/age": "mean age, steps"},
+        ("Replay", "share of rows"): {"replay/share": "drawn again", "filter/share": "repeated by the filter"},
+        ("Age of replayed rows", "steps"): {"replay/age": "mean"},
         ("Importance ratio of replayed tokens", "ratio"): {
             "replay/ratio_mean": "mean",
             "replay/ratio_max": "largest",

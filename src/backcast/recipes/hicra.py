@@ -31,6 +31,10 @@ class Settings:
     train: Training = field(default_factory=Training)
     """The training itself, the same for both."""
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha < 1:
+            raise ValueError(f"alpha must be in [0, 1), found {self.alpha}: from 1 on, blame would become credit")
+
 
 def plan(settings: Settings) -> list[Plan]:
     """What the stages are expected to take; raises BadInput for inputs that cannot be used."""

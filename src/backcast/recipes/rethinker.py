@@ -38,6 +38,16 @@ class Settings:
     train: Training = field(default_factory=Training)
     """The training itself, the same for each stage."""
 
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share must be above 0 and at most 1, found {self.share}")
+        if self.replay_alpha < 0 or self.imitate < 0:
+            raise ValueError(
+                f"replay-alpha and imitate must be at least 0, found {self.replay_alpha} and {self.imitate}"
+            )
+        if self.quota < 1 or self.episode < 1:
+            raise ValueError(f"quota and episode must be at least 1, found {self.quota} and {self.episode}")
+
 
 def plan(settings: Settings) -> list[Plan]:
     """What the stages are expected to take; raises BadInput for inputs that cannot be used."""

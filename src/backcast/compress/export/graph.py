@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from backcast.compress import shards
 from backcast.compress.export.dense import card, copy_small, plain_config
-from backcast.compress.export.matrices import packed_product
+from backcast.compress.export.matrices import grid_floats, packed_product
 from backcast.compress.export.onnx_file import GraphFile
 from backcast.compress.opened import Opened
 from backcast.core.errors import BadInput, WorkFailed
@@ -83,8 +83,12 @@ class _Decoder:
     def build(self) -> None:
         g, names = self.graph, set(self.opened.names)
         ids = "input_ids"
-        embedding = self._stored("model.embed_tokens.weight", cast=False)
-        x = self._as_float(g.op("Gather", embedding, ids), "model.embed_tokens.weight")
+        table = "model.embed_tokens.weight"
+        packed = self.opened.layout(table) is not None
+        # Rows of a packed embedding are looked up in its float32 numbers, which the graph makes when it is loaded.
+        embedding = grid_floats(g, table, self.opened.encoded(table)) if packed else self._stored(table, cast=False)
+        x = g.op("Gather", embedding, ids)
+        x = x if packed else self._as_float(x, table)
         batch_and_length = g.op("Shape", ids)
         turn = self._rotation(g.op("Gather", batch_and_length, g.constant(1)))
         for layer in range(self.shape.layers):
@@ -97,11 +101,11 @@ class _Decoder:
         if "lm_head.weight" in names:
             logits = self._linear(x, "lm_head")
         else:
-            head = self._as_float(embedding, "model.embed_tokens.weight")
+            head = embedding if packed else self._as_float(embedding, table)
             logits = g.op("MatMul", x, g.op("Transpose", head, perm=[1, 0]))
         dims = ["batch", "length"]
         given = [helper.make_tensor_value_info(ids, TensorProto.INT64, dims)]
-        vocabulary = self.opened.shape("model.embed_tokens.weight")[0]
+        vocabulary = self.opened.shape(table)[0]
         info = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [*dims, vocabulary])
         g.finish(given, {"logits": (logits, info)})
 

@@ -74,6 +74,16 @@ def _grid(graph: GraphFile, x: str, name: str, encoded: Encoded) -> str:
     return str(graph.op("MatMulNBits", x, stored, scales, zeros, domain=MICROSOFT, **about))
 
 
+def grid_floats(graph: GraphFile, name: str, encoded: Encoded) -> str:
+    """(rows, columns) float32 of an even grid with a scale a row: ``(code - zero) * scale``, by arithmetic."""
+    layout, tensors = encoded.layout, encoded.tensors
+    codes = graph.weight(f"{name}.codes", np.ascontiguousarray(unpack(tensors["weight"], layout.bits, layout.columns)))
+    zero = graph.weight(f"{name}.zero", single(tensors["zero"]).reshape(-1, 1))
+    scale = graph.weight(f"{name}.scale", (single(tensors["scale"]) * encoded.unit).reshape(-1, 1))
+    moved = graph.op("Sub", graph.op("Cast", codes, to=TensorProto.FLOAT), zero)
+    return str(graph.op("Mul", moved, scale))
+
+
 def _floats(graph: GraphFile, name: str, encoded: Encoded) -> str:
     """(rows, columns) float32, by a table."""
     layout, tensors, unit = encoded.layout, encoded.tensors, encoded.unit

@@ -28,15 +28,18 @@ def write(opened: Opened, out: Path, rest: str | None) -> dict[str, Any]:
         raise BadInput("--rest does not belong to compressed-tensors, which is exact or refused; leave it out")
     if not opened.layouts:
         raise BadInput(f"'{opened.folder}' is not packed; it is a plain folder already")
-    for name, how in opened.layouts.items():
+    linear = {name: how for name, how in opened.layouts.items() if name not in opened.vocabulary}
+    for name, how in linear.items():
         _check(name, how)
     where: dict[str, str] = {}
     for path in source_shards(opened.folder):
         parts: list[shards.Part] = []
         for entry in shards.read_header(path)[0]:
             layout = opened.layout(entry.name)
-            if layout is not None:
+            if entry.name.removesuffix(".weight") in linear:
                 parts += _packed(opened, entry.name)
+            elif layout is not None:  # engines look words up in plain embeddings
+                parts.append((entry.name, "F32", opened.shape(entry.name), opened.dense(entry.name)))
             elif entry.name in opened.names:
                 parts.append(shards.copied(entry))
         shards.write(out / path.name, parts, {"format": "pt"})
@@ -111,6 +114,8 @@ def words(codes: NDArray[np.uint32], bits: int) -> NDArray[np.int32]:
 def _config(opened: Opened) -> dict[str, Any]:
     groups: dict[tuple[Any, ...], list[str]] = {}
     for name, layout in opened.layouts.items():
+        if name in opened.vocabulary:
+            continue
         size = layout.block if layout.scope == "block" else None
         groups.setdefault((_width(layout), STRATEGY[layout.scope], size), []).append(name)
     return {
