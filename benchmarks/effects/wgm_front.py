@@ -71,6 +71,7 @@ def draw(tables: dict[str, list[dict[str, Any]]], path: Path) -> None:
             # Slanted, so that the labels of neighbours do not run into each other.
             axis.annotate(row["setting"], (x, y), (4, 4), textcoords="offset points", fontsize=8, rotation=30)
         axis.set_yscale("log")
+        axis.set_ylim(top=2.5)
         axis.set_xlabel("stored bits per weight, everything counted")
         axis.set_ylabel("KL to the original, nats per token")
         axis.set_title(title)
