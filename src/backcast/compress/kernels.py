@@ -87,6 +87,18 @@ def multiply(matrix: Stored, rows: Floats, first: int, last: int, out: Floats) -
     work(matrix, rows, first, last, out)
 
 
+def add_kept(vectors: Floats, rows: Any, columns: Any, difference: Floats, out: Floats) -> None:
+    """Adds to ``out`` (n, rows) what the kernels lack at the weights that are kept exactly."""
+    _add_kept(vectors, rows, columns, difference, out)
+
+
+@njit(cache=True, nogil=True)
+def _add_kept(vectors: Floats, rows: Any, columns: Any, difference: Floats, out: Floats) -> None:
+    for t in range(vectors.shape[0]):
+        for i in range(len(rows)):
+            out[t, rows[i]] += vectors[t, columns[i]] * difference[i]
+
+
 def in_registers(matrix: Stored) -> bool:
     """Whether rows can be multiplied by looking codes up in vector registers, on this machine and in this layout."""
     whole = matrix.width % STRETCH == 0 or matrix.width == matrix.columns

@@ -122,7 +122,9 @@ class PackedLinear(_Stored, nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` (..., in_features) in any floating dtype; the product is taken in float32 on CPU."""
-        y: Tensor = _Product.apply(x, self)  # type: ignore[no-untyped-call]
+        # Decoding token by token is mostly calls: what autograd adds to each is saved where nothing wants a gradient.
+        wanted = torch.is_grad_enabled() and x.requires_grad
+        y: Tensor = _Product.apply(x, self) if wanted else _product(self, x)  # type: ignore[no-untyped-call]
         return y if self.bias is None else y + self.bias.to(y.dtype)
 
     def extra_repr(self) -> str:
@@ -131,12 +133,18 @@ class PackedLinear(_Stored, nn.Linear):
 
     def views(self) -> tuple[kernels.Stored, tuple[Any, Any, Any]]:
         """What the CPU kernels take: the stored matrix, and (row, column, difference) of the weights kept exactly."""
-        tensors = self.stored()
-        seen = tuple(tensor.data_ptr() for tensor in tensors.values())
+        weight = self._parameters["weight"]
+        assert weight is not None
+        seen = (weight.data_ptr(), *map(id, self._buffers.values()))
         if self._views is None or seen != self._seen:
+            tensors = self.stored()
             matrix = kernels.stored(self.layout, {name: tensor.numpy() for name, tensor in tensors.items()})
             self._seen, self._views = seen, (matrix, _kept(self.layout, tensors, matrix))
         return self._views
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        self._views = None  # a cast or a move puts other memory behind the same tensors
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "PackedLinear":
         from copy import deepcopy
@@ -155,20 +163,24 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, module: PackedLinear) -> Tensor:
         ctx.module = module
-        flat = x.reshape(-1, x.shape[-1])
-        if module.route == "plain" or x.device.type != "cpu":
-            y = functional.linear(flat, module.dense().to(x.dtype))
-        elif len(flat) <= FEW:
-            y = _few(module, flat.float()).to(x.dtype)
-        else:
-            y = _many(module, flat.float()).to(x.dtype)
-        return y.view(*x.shape[:-1], module.out_features)
+        return _product(module, x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         grad, module = grads[0], ctx.module
         flat = grad.reshape(-1, grad.shape[-1])
         return (flat @ module.dense().to(grad.dtype)).view(*grad.shape[:-1], module.in_features), None
+
+
+def _product(module: PackedLinear, x: Tensor) -> Tensor:
+    flat = x.detach().reshape(-1, x.shape[-1])
+    if module.route == "plain" or x.device.type != "cpu":
+        y = functional.linear(flat, module.dense().to(x.dtype))
+    elif len(flat) <= FEW:
+        y = _few(module, flat.float()).to(x.dtype)
+    else:
+        y = _many(module, flat.float()).to(x.dtype)
+    return y.view(*x.shape[:-1], module.out_features)
 
 
 def _few(module: PackedLinear, x: Tensor) -> Tensor:
@@ -186,10 +198,9 @@ def _few(module: PackedLinear, x: Tensor) -> Tensor:
         ]
         for part in work:
             part.result()
-    y = torch.from_numpy(out)
     if len(rows):
-        y.index_add_(1, rows, x[:, columns] * difference)
-    return y
+        kernels.add_kept(vectors, rows.numpy(), columns.numpy(), difference.numpy(), out)
+    return torch.from_numpy(out)
 
 
 def _many(module: PackedLinear, x: Tensor) -> Tensor:
