@@ -3,7 +3,7 @@
 The peer is sgamesolver 1.0.2's QRE homotopy on the same lifted games, its answers certified by our exact best
 responses. It does not install beside numpy 2, so it runs in an environment of its own (numpy 1.26.4, pandas < 2.3,
 Cython < 3.1, ``--no-build-isolation``), named by ``--peer``: the path of that environment's Python. Without it the
-figures recorded on another machine are printed for comparison, and no ratio is claimed.
+figures recorded earlier are printed for comparison, and no ratio is claimed.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def main():
             theirs, certificate = statistics.median(one[0] for one in runs), runs[0][1]
             print(f"sgamesolver: {theirs:.2f} CPU-s, eps_all {certificate.eps_all:.1e}; ratio {theirs / seconds:.2f}")
         else:
-            print(f"sgamesolver, recorded elsewhere: {recorded} s; give --peer to run it here")
+            print(f"sgamesolver, recorded earlier: {recorded} s; give --peer to run it here")
         failed |= seconds > MUST[memory] or eps > MUST_EPS
     before = time.process_time()
     found = [p for p in pure_profiles(load_game("ipd"), 1, ".9") if p.certificate.eps_start == 0]

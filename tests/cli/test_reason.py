@@ -87,7 +87,7 @@ def rows(cache: Path) -> int:
 def killed(words: list[str], cache: Path, moment: Callable[[], bool]) -> None:
     """Starts the command and kills it, unannounced, as soon as ``moment`` has come."""
     process = started(words, cache)
-    give_up = time.monotonic() + 120
+    give_up = time.monotonic() + 400
     while not moment():
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < give_up

@@ -176,6 +176,8 @@ def test_text_problems_by_command(capsys, tmp_path):
         (("gap", "--observe", "type"), "says nothing of test opponents"),
         (("gap", "--observe", "all"), "observe 'all' is unknown"),
         (("gap", "--player", "3"), "has players 1 to 2"),
+        (("nash", "pursuit:5", "--memory", "0"), "625 lifted states and 11250 unknowns"),
+        (("nash", "ipd", "--memory", "9"), "lifted states"),
         (("nash", "ipd", "--starts", "-1"), "--starts -1"),
         (("reply", "ipd", "--opponent", "tft", "--average", "--discount", ".5"), "--discount: has no meaning"),
         (("reply", "ipd", "--mixture", "tft:1,allc:1", "--own-noise", ".1"), "--own-noise: has no meaning"),
@@ -267,3 +269,5 @@ def test_a_given_profile_is_certified_as_it_is(capsys):
     assert given[0]["eps_all"] > 0
     allc = answer(capsys, "nash", "ipd", "--profile", "allc", "allc", "--starts", "0")
     assert [one["eps_start"] for one in allc if one["method"] == "given"] == [20]
+    grim = answer(capsys, "nash", "ipd", "--profile", "grim-memory-one", "grim-memory-one", "--starts", "0")
+    assert grim[0]["method"] == "trigger, given"

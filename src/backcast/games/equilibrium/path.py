@@ -36,6 +36,8 @@ def on_path(game: StochasticGame, profile: Sequence[Automaton], discount: Any) -
     share = found.frequencies.sum(axis=0)
     order = [joint for joint in np.argsort(-share, kind="stable").tolist() if share[joint] > 5e-4]
     said = [f"{game.joint_label(joint)} {share[joint]:.1%}" for joint in order[:SHOWN]]
+    if len(order) == 1:
+        said = [f"{game.joint_label(order[0])} for ever"]
     cells = np.column_stack([chain.state, chain.memory, np.round(chain.joint_play * 1e6)])
     more = [f"{len(order) - SHOWN} more"] if len(order) > SHOWN else []
     return OnPath(", ".join(said + more), tuple(map(tuple, cells.tolist())))

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from backcast.core.errors import BadInput
+from backcast.core.progress import track
 from backcast.games.equilibrium.lifted import (
     Certificate,
     ExactCertificate,
@@ -21,7 +23,7 @@ from backcast.games.equilibrium.pure import pure_equilibria
 from backcast.games.equilibrium.qre import continuation
 from backcast.games.equilibrium.shapley import is_zero_sum, shapley
 from backcast.games.memory.automaton import Automaton
-from backcast.games.memory.windows import Windows
+from backcast.games.memory.windows import Windows, count
 from backcast.games.numbers import check_discount, floats
 from backcast.games.problems.game import StochasticGame
 from backcast.games.solve.product import others_of
@@ -34,6 +36,10 @@ EXACT_STATES = 100
 Candidate = tuple[list[np.ndarray], Certificate, str]
 DUST = 1e-13
 """Probabilities below this are rounding: they are set to 0, and the certificate is of the profile without them."""
+UNKNOWNS = 3_000
+"""Probabilities and values that a continuation solves for at most: its linear systems are dense."""
+SLOW = 60
+"""With more lifted states the searches, seconds to minutes each, are counted on stderr."""
 GIVEN = "given"
 """How a profile that was asked about is said to have been found; it is certified whether an equilibrium or not."""
 
@@ -103,6 +109,7 @@ def nash(
     found is returned. Given profiles are always among what is returned, whatever their certificates say.
     """
     rate = check_discount(game.discount if discount is None else discount)
+    _refuse_large(game, memory)
     lifted = lift(game, memory)
     table = Table(lifted, rate)
     found: list[Candidate] = []
@@ -122,15 +129,30 @@ def nash(
     keep(ground.profile, ground.certificate, "qre")
     for profile in triggers(game, memory, ground.profile):
         keep(profile, table.certify(profile), "trigger")
-    for prior in _priors(table, game, memory, starts, seed, seeds):
+    priors = _priors(table, game, memory, starts, seed, seeds)
+    for prior in track(priors, "searches") if table.size > SLOW else priors:
         path = continuation(table, prior)
         keep(path.profile, path.certificate, "qre from a prior")
     for given in seeds:
         profile = _tables(game, memory, given)
         keep(profile, table.certify(profile), GIVEN)
-    chosen = _chosen(found, tol)
-    chosen += [one for one in found if one[2] == GIVEN and not any(_same(one, other) for other in chosen)]
+    asked = [one for one in found if one[2] == GIVEN]
+    chosen = [
+        (*one[:2], f"{one[2]}, {GIVEN}" if one[2] != GIVEN and any(_same(one, other) for other in asked) else one[2])
+        for one in _chosen(found, tol)
+    ]
+    chosen += [one for one in asked if not any(_same(one, other) for other in chosen)]
     return [_finished(game, memory, lifted, rate, one) for one in chosen]
+
+
+def _refuse_large(game: StochasticGame, memory: int) -> None:
+    states = count(len(game.states), game.joint, memory)
+    unknowns = states * (sum(game.sizes) + len(game.sizes))
+    if unknowns > UNKNOWNS:
+        raise BadInput(
+            f"equilibria: memory {memory} in '{game.name}' has {states} lifted states and {unknowns} unknowns "
+            f"(probabilities and values), more than {UNKNOWNS}; use a smaller memory or a smaller game"
+        )
 
 
 def triggers(game: StochasticGame, memory: int, ground: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
