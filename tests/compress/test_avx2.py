@@ -1,4 +1,4 @@
-"""The vector loop for processors with AVX2 alone, simulated on any that has AVX2: numba compiles for a named processor."""
+"""The vector loop for processors with AVX2 alone, simulated: numba compiles for a processor that is named."""
 
 import os
 import subprocess
