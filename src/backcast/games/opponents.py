@@ -35,8 +35,8 @@ def _setting(options: dict[str, Any], key: str, default: float, low: float, high
     """An option as a number between two bounds; BadInput says which one is not."""
     value = float(parse_number(options.get(key, default), f"opponents: {key}"))
     if not low <= value <= high:
-        between = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
-        raise BadInput(f"opponents: {key} {value:g}; give a number {between}")
+        wanted = f"is below {low:g}" if high == math.inf else f"is outside [{low:g}, {high:g}]"
+        raise BadInput(f"opponents: {key} {value:g} {wanted}; give another")
     return value
 
 
