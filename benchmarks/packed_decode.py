@@ -44,7 +44,7 @@ class Torch:
         """CPU-seconds of one vector through every linear layer of the decoder."""
         head = self.model.get_output_embeddings()
         layers = [m for m in self.model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
-        dtype = self.model.get_input_embeddings().weight.dtype
+        dtype = self.model.get_input_embeddings()(self.ids).dtype
         inputs = [torch.randn(1, layer.in_features, dtype=dtype) for layer in layers]
         start = time.process_time()
         with torch.no_grad():

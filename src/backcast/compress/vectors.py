@@ -1,8 +1,9 @@
 """One vector loop that numba cannot write by itself: products of packed codes with a table held in registers.
 
-A 512-bit register holds 16 table entries, and one instruction looks 16 codes up in it; two registers hold 32. The loop
-is emitted as LLVM code by numba's own compiler, so nothing has to be built at installation. ``AVAILABLE`` says whether
-this machine has the instructions; elsewhere ``kernels`` goes its plain way.
+A 512-bit register holds 16 table entries, and one instruction looks 16 codes up in it; two registers hold 32. With AVX2
+alone a register holds 8, and an entry is picked among two, four or eight of them. The loop is emitted as LLVM code by
+numba's own compiler, so nothing has to be built at installation. ``AVAILABLE`` says whether this machine (or the one
+that ``NUMBA_CPU_FEATURES`` names) has the instructions; elsewhere ``kernels`` goes its plain way.
 """
 
 from typing import Any
@@ -10,15 +11,27 @@ from typing import Any
 import llvmlite.binding
 from llvmlite import ir
 from numba import types
+from numba.core import config
 from numba.extending import intrinsic
 
-_FEATURES = llvmlite.binding.get_host_cpu_features()
-AVAILABLE = bool(_FEATURES.get("avx512f"))
+
+def _features() -> dict[str, bool]:
+    named = getattr(config, "CPU_FEATURES", None)
+    if named is not None:
+        return {word[1:]: word[0] == "+" for word in named.split(",")}
+    return dict(llvmlite.binding.get_host_cpu_features())
+
+
+_FEATURES = _features()
+_WIDE = bool(_FEATURES.get("avx512f"))
+AVAILABLE = _WIDE or bool(_FEATURES.get("avx2") and _FEATURES.get("fma"))
 WIDEST = 6
 """Bits of the widest code that the loop takes: 64 entries in four registers."""
 
 _I8, _I32, _I64, _F32 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
 _V16I, _V16F = ir.VectorType(_I32, 16), ir.VectorType(_F32, 16)
+_V8I, _V8F = ir.VectorType(_I32, 8), ir.VectorType(_F32, 8)
+_EIGHT = "llvm.x86.avx2.permps"
 _ONE = "llvm.x86.avx512.permvar.sf.512"
 _TWO = "llvm.x86.avx512.vpermi2var.ps.512"
 
@@ -107,7 +120,7 @@ def _stretches(builder: Any, places: Any, bits: int, registers: list[Any], zero:
 
 
 def _level(builder: Any, codes: Any, zero: Any) -> Any:
-    return builder.fsub(builder.uitofp(codes, _V16F), zero)
+    return builder.fsub(builder.sitofp(codes, _V16F), zero)
 
 
 def _half(builder: Any, address: Any) -> Any:
@@ -144,6 +157,9 @@ def _unpack(builder: Any, address: Any, bits: int, half: int) -> Any:
 
 def _look_up(builder: Any, registers: list[Any], codes: Any) -> Any:
     """Entries of a table in 1, 2 or 4 registers; the instructions ignore the bits above the ones they need."""
+    if not _WIDE:
+        halves = [_look_up_8(builder, registers, _part(builder, codes, half)) for half in range(2)]
+        return builder.shuffle_vector(*halves, ir.Constant(_V16I, list(range(16))))
     if len(registers) == 1:
         return _call(builder, _ONE, [_V16F, _V16I], [registers[0], codes])
     pairs = [
@@ -154,6 +170,24 @@ def _look_up(builder: Any, registers: list[Any], codes: Any) -> Any:
         return pairs[0]
     upper = builder.icmp_unsigned(">=", codes, ir.Constant(_V16I, [32] * 16))
     return builder.select(upper, pairs[1], pairs[0])
+
+
+def _look_up_8(builder: Any, registers: list[Any], codes: Any) -> Any:
+    """The same for 8 codes with AVX2: looked up in every eighth of the table, then chosen bit by bit of the code."""
+    eighths = [_part(builder, register, half) for register in registers for half in range(2)]
+    found = [_call(builder, _EIGHT, [_V8F, _V8I], [eighth, codes], _V8F) for eighth in eighths]
+    bit = 8
+    while len(found) > 1:
+        upper = builder.icmp_unsigned(
+            "!=", builder.and_(codes, ir.Constant(_V8I, [bit] * 8)), ir.Constant(_V8I, [0] * 8)
+        )
+        found = [builder.select(upper, found[i + 1], found[i]) for i in range(0, len(found), 2)]
+        bit *= 2
+    return found[0]
+
+
+def _part(builder: Any, vector: Any, half: int) -> Any:
+    return builder.shuffle_vector(vector, vector, ir.Constant(_V8I, list(range(8 * half, 8 * half + 8))))
 
 
 def _across(builder: Any, vector: Any) -> Any:
@@ -179,9 +213,9 @@ def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return _call(builder, "llvm.fma.v16f32", [_V16F] * 3, [a, b, c])
 
 
-def _call(builder: Any, name: str, kinds: list[Any], arguments: list[Any]) -> Any:
+def _call(builder: Any, name: str, kinds: list[Any], arguments: list[Any], answer: Any = _V16F) -> Any:
     module = builder.module
     function = module.globals.get(name)
     if function is None:
-        function = ir.Function(module, ir.FunctionType(_V16F, kinds), name=name)
+        function = ir.Function(module, ir.FunctionType(answer, kinds), name=name)
     return builder.call(function, arguments)
