@@ -60,7 +60,7 @@ def draw(tables: dict[str, list[dict[str, Any]]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, len(tables), figsize=(7.5 * len(tables), 5.2), squeeze=False)
+    figure, axes = plt.subplots(1, len(tables), figsize=(9.5 * len(tables), 5.6), squeeze=False)
     for axis, (title, rows) in zip(axes[0], tables.items(), strict=True):
         line = sorted((row["true_bits"], row["kl"]) for row in rows if is_ours(row) and row["true_bits"] > 3)
         axis.plot(*zip(*line, strict=True), "o-", color="#0b6e4f", label="ours (default)", zorder=3)
@@ -69,9 +69,11 @@ def draw(tables: dict[str, list[dict[str, Any]]], path: Path) -> None:
             x, y = row["true_bits"], row["kl"]
             axis.plot(x, y, "s", color="#b3541e", markersize=5)
             # Slanted, so that the labels of neighbours do not run into each other.
-            axis.annotate(row["setting"], (x, y), (4, 4), textcoords="offset points", fontsize=8, rotation=30)
+            label = row["setting"].removeprefix("llama.cpp ")
+            axis.annotate(label, (x, y), (3, 4), textcoords="offset points", fontsize=7.5, rotation=45)
         axis.set_yscale("log")
         axis.set_ylim(top=2.5)
+        axis.set_xlim(right=7)
         axis.set_xlabel("stored bits per weight, everything counted")
         axis.set_ylabel("KL to the original, nats per token")
         axis.set_title(title)
