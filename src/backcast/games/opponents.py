@@ -3,6 +3,7 @@ design)."""
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -23,30 +24,45 @@ from backcast.games.memory import (
     to_json,
     together,
 )
-from backcast.games.memory.windows import Windows
+from backcast.games.memory.windows import Windows, check_size
 from backcast.games.numbers import parse_number
 from backcast.games.problems import StochasticGame
 
 Sampler = Callable[[StochasticGame, int, np.random.Generator, dict[str, Any]], Automaton]
 
 
+def _setting(options: dict[str, Any], key: str, default: float, low: float, high: float = math.inf) -> float:
+    """An option as a number between two bounds; BadInput says which one is not."""
+    value = float(parse_number(options.get(key, default), f"opponents: {key}"))
+    if not low <= value <= high:
+        wanted = f"is below {low:g}" if high == math.inf else f"is outside [{low:g}, {high:g}]"
+        raise BadInput(f"opponents: {key} {value:g} {wanted}; give another")
+    return value
+
+
+def _memory(game: StochasticGame, options: dict[str, Any]) -> int:
+    memory = int(_setting(options, "memory", 1, 0))
+    check_size(game, memory)
+    return memory
+
+
 def pure(game: StochasticGame, seat: int, rng: np.random.Generator, options: dict[str, Any]) -> Automaton:
     """A pure K-memory strategy, uniform over all of them (options: memory)."""
-    memory = int(options.get("memory", 1))
+    memory = _memory(game, options)
     cells = (len(game.states), len(Windows(game.actions, memory)))
     return k_memory(game, seat, memory, np.eye(game.sizes[seat], dtype=int)[rng.integers(0, game.sizes[seat], cells)])
 
 
 def dirichlet(game: StochasticGame, seat: int, rng: np.random.Generator, options: dict[str, Any]) -> Automaton:
     """A behavioural K-memory strategy with Dirichlet(alpha) rows (options: memory, alpha)."""
-    memory, alpha = int(options.get("memory", 1)), float(options.get("alpha", 1))
+    memory, alpha = _memory(game, options), _setting(options, "alpha", 1, 1e-6)
     cells = (len(game.states), len(Windows(game.actions, memory)))
     return k_memory(game, seat, memory, rng.dirichlet(np.full(game.sizes[seat], alpha), size=cells))
 
 
 def reactive(game: StochasticGame, seat: int, rng: np.random.Generator, options: dict[str, Any]) -> Automaton:
     """A behavioural strategy that looks at the others' last moves only (options: alpha)."""
-    alpha = float(options.get("alpha", 1))
+    alpha = _setting(options, "alpha", 1, 1e-6)
     rest = int(np.prod([k for i, k in enumerate(game.sizes) if i != seat]))
     others = np.ravel_multi_index(
         tuple(game.digits[:, i] for i in range(len(game.sizes)) if i != seat),
@@ -59,7 +75,7 @@ def reactive(game: StochasticGame, seat: int, rng: np.random.Generator, options:
 
 def moore(game: StochasticGame, seat: int, rng: np.random.Generator, options: dict[str, Any]) -> Automaton:
     """A random Moore machine: pure play in each node, transitions on joint actions (options: nodes)."""
-    nodes = int(options.get("nodes", 4))
+    nodes = int(_setting(options, "nodes", 4, 1, 10_000))
     play = np.eye(game.sizes[seat], dtype=int)[rng.integers(0, game.sizes[seat], (1, nodes))]
     following = rng.integers(0, nodes, (1, nodes, game.joint)).astype(np.int32)
     return Automaton(seat, game.actions, play, following, states=game.states)
@@ -70,13 +86,13 @@ def zero_determinant(game: StochasticGame, seat: int, rng: np.random.Generator, 
 
     Press and Dyson 2012, for the prisoner's dilemma's payoffs; chi and phi are drawn where not given.
     """
-    chi = float(options["chi"]) if "chi" in options else 1 + 4 * rng.random()
-    share = float(options["phi"]) if "phi" in options else 0.1 + 0.9 * rng.random()
+    chi = _setting(options, "chi", 1 + 4 * rng.random(), -math.inf)
+    share = _setting(options, "phi", 0.1 + 0.9 * rng.random(), 1e-6, 1)
     if game.sizes != (2, 2) or len(game.states) > 1:
         raise BadInput(f"family 'zd': needs two players with two actions and one state; '{game.name}' has {game.sizes}")
     own = game.payoff[seat, 0].reshape(2, 2)
     own = own if seat == 0 else own.T
-    kappa = float(options.get("kappa", own[1, 1]))
+    kappa = _setting(options, "kappa", float(own[1, 1]), -math.inf)
     mine, theirs = own.ravel(), own.T.ravel()
     lean = (mine - kappa) - chi * (theirs - kappa)
     base = np.array([1.0, 1.0, 0.0, 0.0])
@@ -94,9 +110,7 @@ def zero_determinant(game: StochasticGame, seat: int, rng: np.random.Generator, 
 def noisy(game: StochasticGame, seat: int, rng: np.random.Generator, options: dict[str, Any]) -> Automaton:
     """A base player perturbed towards a random behavioural one (options: base, epsilon)."""
     base = load_strategy(game, str(options.get("base", "tft")), seat)
-    share = float(options.get("epsilon", 0.1))
-    if not 0 <= share <= 1:
-        raise BadInput(f"family 'noisy': epsilon {share} is outside [0, 1]")
+    share = _setting(options, "epsilon", 0.1, 0, 1)
     rows = rng.dirichlet(np.ones(game.sizes[seat]), size=base.play.shape[:2])
     return replace(base, play=(1 - share) * base.chances + share * rows)
 
@@ -109,7 +123,7 @@ def grid(game: StochasticGame, seat: int, rng: np.random.Generator, options: dic
     if not game.name.startswith("pursuit"):
         raise BadInput(f"family 'grid': walks in pursuit; '{game.name}' is another game")
     greedy = named_automaton(game, "greedy" if seat < 2 else "fleeing", seat).chances
-    greed = float(options.get("greed", rng.random()))
+    greed = _setting(options, "greed", rng.random(), 0, 1)
     lazy = rng.random()
     idle = np.full(5, (1 - lazy) / 4)
     idle[0] = lazy

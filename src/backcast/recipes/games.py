@@ -79,12 +79,14 @@ class Settings:
 def plan(settings: Settings) -> list[Plan]:
     """What each stage is expected to take; raises BadInput for opponents that cannot be drawn, before anything is
     begun."""
-    from backcast.games.memory.windows import check_size
+    from backcast.games.memory.windows import check_size, count
     from backcast.games.numbers import check_discount
 
     check_discount(settings.discount)
-    _world(_split(settings), settings)
-    check_size(_split(settings).game, settings.ladder)
+    drawn = _split(settings)
+    _world(drawn, settings)
+    check_size(drawn.game, settings.ladder)
+    cells = count(len(drawn.game.states), drawn.game.joint, settings.ladder) * len(drawn.train.types)
     rate = STEPS_PER_SECOND[settings.agent]
     memory = 0.3 if settings.agent == "q" else 1.0
     return [
@@ -95,7 +97,7 @@ def plan(settings: Settings) -> list[Plan]:
             settings.seeds * settings.steps / rate,
             memory,
         ),
-        Plan("score", "exact values, best responses, Bayes, ladder", 5, 0.3),
+        Plan("score", "exact values, best responses, Bayes, ladder", 3 + cells / 300, 0.3),
     ]
 
 
