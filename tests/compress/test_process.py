@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,8 @@ def forked(tmp_path: Path, *words, file_limit: int | None = None) -> tuple[int, 
                 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
             code = cli.main([str(word) for word in words])
+        except BaseException:
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -155,7 +158,8 @@ def test_killed_from_outside_and_begun_again(tmp_path, words):
     shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 12}
     model = tmp_path / "model"
     write_model(model, {**shape, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 512})
-    assert forked(tmp_path, "compress", model, *words, "--out", tmp_path / "once")[0] == 0
+    code, _, complaint = forked(tmp_path, "compress", model, *words, "--out", tmp_path / "once")
+    assert code == 0, complaint
     out = tmp_path / "out"
     command = [sys.executable, "-m", "backcast", "compress", str(model), *words, "--out", str(out)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
