@@ -148,12 +148,14 @@ def run(arm, seed):
 
 def main():
     read = argparse.ArgumentParser()
+    read.add_argument("--first-seed", type=int, default=0)
     read.add_argument("--seeds", type=int, default=5)
+    read.add_argument("--name", default="learn_modular", help="of the result file")
     read.add_argument("--work", type=Path, default=Path("runs/learn-modular"))
     asked = read.parse_args()
     torch.set_num_threads(1)
     runs = {arm: [] for arm in ARMS}
-    for seed in range(asked.seeds):
+    for seed in range(asked.first_seed, asked.first_seed + asked.seeds):
         for arm in ARMS:
             done = asked.work / f"{arm}-{seed}.json"
             if not done.exists():
@@ -186,7 +188,8 @@ def main():
         print(f"  {'held' if held else 'FAILED':7s} {check}")
     what = "(a + b) mod 11 by a two-layer transformer; accuracy is the mean chance of the right answer, 961 questions"
     measure = "95 % t intervals over seeds; differences paired by seed"
-    write("learn_modular", {"what": what, "n": asked.seeds, "measure": measure, "rows": rows, "checks": checks})
+    head = {"what": what, "n": asked.seeds, "first seed": asked.first_seed, "measure": measure}
+    write(asked.name, {**head, "rows": rows, "checks": checks})
     return 0 if all(checks.values()) else 1
 
 
