@@ -64,8 +64,7 @@ class Settings:
 def demo(model: str, quick: bool) -> Settings:
     """The sizes of ``backcast demo``: under ten minutes on two idle cores, under two with ``quick``."""
     if not quick:
-        # Under twenty steps the answers seldom open their thinking (docs/log.md).
-        sft = replace(SMALL_SFT, epochs=3, samples=2, sample_tokens=256)
+        sft = replace(SMALL_SFT, samples=2, sample_tokens=256)
         judging = Judging(thinking_tokens=224)
         return Settings(model=model, limit=8, held_out_limit=6, validation=1, sft=sft, judging=judging)
     return Settings(

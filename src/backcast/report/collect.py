@@ -78,10 +78,9 @@ def headline(stages: Sequence[Stage]) -> Row | None:
 
 
 def _warning(vital: Vital) -> str:
-    meaning = f": {vital.meaning}" if vital.meaning else ""
-    return (
-        f"{vital.name.replace('_', ' ')} is {number(vital.value)}, healthy {healthy(vital.low, vital.high)}{meaning}."
-    )
+    name, meaning = vital.name.replace("_", " "), vital.meaning.rstrip(".")
+    healthily = f"healthy {healthy(vital.low, vital.high)}"
+    return f"{name} is {number(vital.value)}, {healthily}{': ' if meaning else ''}{meaning}."
 
 
 def _sentence(gap: Gap) -> str:
