@@ -22,9 +22,12 @@ def dequantise(layout: Layout, stored: Stored) -> Tensor:
 
 
 def take_rows(layout: Layout, stored: Stored, rows: Tensor) -> tuple[Layout, Stored]:
-    """The layout and the stored tensors of some rows of an even grid with scales of its own in each row or block."""
+    """The layout and the stored tensors of some rows of an even grid with scales of its own in each row or block.
+
+    Raises ValueError for any other layout: only embeddings are read by rows, and those are packed as even grids.
+    """
     if layout.kind != "affine" or layout.scope == "tensor":
-        raise NotImplementedError(f"rows of a {layout.kind} matrix with scope {layout.scope} cannot be taken alone")
+        raise ValueError(f"rows of a {layout.kind} matrix with scope {layout.scope} cannot be taken alone")
     found = {"weight": stored["weight"].view(layout.rows, -1)[rows].reshape(-1), "unit": stored["unit"]}
     for name in ("scale", "zero"):
         found[name] = stored[name].view(layout.rows, -1)[rows].reshape(-1)

@@ -144,25 +144,11 @@ def make_tokenizer() -> Any:
 def pretrain(folder: Path, seed: int, steps: int = 1200, batch: int = 128) -> Path:
     """Trains a fresh Llama (2 layers of 64) on ``lines`` and saves it with its tokenizer; the folder."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from backcast.learn.world import make_model
 
     tokenizer = make_tokenizer()
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=256,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=64,
-        tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        dtype=torch.float32,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
+    model = make_model(tokenizer, seed)
     source = lines(seed, random.Random(f"lines/{seed}"))
     sign = tokenizer.convert_tokens_to_ids(STEP)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
