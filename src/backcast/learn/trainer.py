@@ -22,16 +22,13 @@ from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_b
 
 from backcast.core.credit import Batch, Convention, Shaper
 from backcast.core.errors import BadInput, WorkFailed
-from backcast.core.vitals import Vital, must_act
+from backcast.core.vitals import PATIENCE, Vital, must_act
 from backcast.learn.groups import GroupSums, flat_groups, scored_advantages
 from backcast.learn.keeper import Keeper, restore
 from backcast.learn.rethink import ForcedRethink
 from backcast.learn.stitch import rethink_round
 
 _Trl: Any = GRPOTrainer  # upstream's methods are partly untyped
-
-PATIENCE = 20
-"""Batches after which a part that had opportunities in all of them, and used none, stops the training."""
 
 _SCORING = (
     "num_images",
