@@ -83,14 +83,30 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def aims(tables: dict[str, list[dict[str, Any]]]) -> str:
+    """Per model off its grid: the peers that are as good as ours in no more bits, or that there are none."""
+    lines = ["| model | 3 bits | 4 bits | 5 bits | 6 bits |", "|---|---|---|---|---|"]
+    for title, rows in tables.items():
+        found = beaten(rows)
+        if ", off its grid" in title:
+            cells = (found.get(f"ours {bits}") for bits in (3, 4, 5, 6))
+            said = ("not measured" if cell is None else ", ".join(cell) or "none" for cell in cells)
+            lines.append(f"| {title.split(', ')[0]} | {' | '.join(said)} |")
+    return "\n".join(lines)
+
+
 def put_into_pages(tables: dict[str, list[dict[str, Any]]]) -> None:
+    folder = Path(__file__).parents[2] / "docs" / "methods"
     for page, wanted in (("wgm", ("",)), ("splitquant", ("RTN4", "SplitQuant", "RTN8 row", "original"))):
-        path = Path(__file__).parents[2] / "docs" / "methods" / f"{page}.md"
-        before, rest = path.read_text().split("<!-- front -->\n")
-        after = rest.split("<!-- /front -->")[1]
         chosen = {title: [row for row in rows if row["setting"].startswith(wanted)] for title, rows in tables.items()}
-        middle = "\n".join(f"**{title}**\n\n{markdown(rows)}\n" for title, rows in chosen.items())
-        path.write_text(f"{before}<!-- front -->\n\n{middle}\n<!-- /front -->{after}")
+        blocks = [f"**{title}**\n\n{markdown(rows)}\n" for title, rows in chosen.items() if len(rows) > 1]
+        _between(folder / f"{page}.md", "front", "\n".join(blocks))
+    _between(folder / "wgm.md", "aim", aims(tables) + "\n")
+
+
+def _between(path: Path, mark: str, text: str) -> None:
+    before, rest = path.read_text().split(f"<!-- {mark} -->\n")
+    path.write_text(f"{before}<!-- {mark} -->\n\n{text}\n<!-- /{mark} -->{rest.split(f'<!-- /{mark} -->')[1]}")
 
 
 def draw(tables: dict[str, list[dict[str, Any]]], path: Path) -> None:
@@ -104,17 +120,10 @@ def draw(tables: dict[str, list[dict[str, Any]]], path: Path) -> None:
         line = sorted((row["true_bits"], row["kl"]) for row in rows if is_ours(row) and row["true_bits"] > 3)
         axis.plot(*zip(*line, strict=True), "o-", color="#0b6e4f", label="ours (default)", zorder=3)
         shown = [row for row in rows if is_peer(row) and row["true_bits"] < 7 and row["kl"] < 2]
-        for row in shown:
-            x, y = row["true_bits"], row["kl"]
-            axis.plot(x, y, "s", color="#b3541e", markersize=5)
-            # Slanted, so that the labels of neighbours do not run into each other.
-            label = row["setting"].removeprefix("llama.cpp ")
-            axis.annotate(label, (x, y), (3, 4), textcoords="offset points", fontsize=7.5, rotation=45)
-        for row in rows:
-            if row["setting"].startswith("GPTQ"):
-                x, y = row["true_bits"], row["kl"]
-                axis.plot(x, y, "D", color="#555555", markersize=5)
-                axis.annotate(row["setting"], (x, y), (3, -9), textcoords="offset points", fontsize=7.5)
+        marks = [(row, "s", "#b3541e") for row in shown]
+        marks += [(row, "D", "#555555") for row in rows if row["setting"].startswith("GPTQ")]
+        for row, mark, colour in marks:
+            axis.plot(row["true_bits"], row["kl"], mark, color=colour, markersize=5)
         axis.set_yscale("log")
         axis.set_ylim(top=2.5)
         axis.set_xlim(right=7)
@@ -124,7 +133,29 @@ def draw(tables: dict[str, list[dict[str, Any]]], path: Path) -> None:
         axis.grid(alpha=0.3)
         axis.legend(frameon=False)
     figure.tight_layout()
+    for axis, rows in zip(axes[:, 0], tables.values(), strict=True):
+        _label(axis, [row for row in rows if row["true_bits"] < 7 and row["kl"] < 2 and not is_ours(row)])
     figure.savefig(path, dpi=110)
+
+
+def _label(axis: Any, rows: list[dict[str, Any]]) -> None:
+    """Names beside the points, moved up until they stand clear of each other, with a line to the point."""
+    placed: list[tuple[float, float, float]] = []
+    points = 72 / axis.figure.dpi
+    for row in sorted(rows, key=lambda row: row["kl"]):
+        if not is_peer(row) and not row["setting"].startswith("GPTQ"):
+            continue
+        name = row["setting"].removeprefix("llama.cpp ")
+        x, y = axis.transData.transform((row["true_bits"], row["kl"]))
+        left, at, width = x + 14, y - 4, 5.2 * len(name)
+        while any(left < b and a < left + width and abs(at - c) < 11 for a, b, c in placed):
+            at += 2
+        placed.append((left, left + width, at))
+        axis.annotate(
+            name, (row["true_bits"], row["kl"]), ((left - x) * points, (at - y) * points),
+            textcoords="offset points", fontsize=7.5,
+            arrowprops={"arrowstyle": "-", "color": "#bbbbbb", "lw": 0.6, "shrinkA": 0, "shrinkB": 3},
+        )  # fmt: skip
 
 
 def main() -> None:
