@@ -261,8 +261,9 @@ class GroupTrainer(_Trl):  # type: ignore[misc]
 
     def vitals(self) -> list[Vital]:
         """Vital signs of the groups and of every part, over the whole training (of this process)."""
-        replay = any(shaper.replays for shaper in self.shapers)
-        return [*self.group_sums.vitals(replay), *(vital for part in self.parts for vital in part.vitals())]
+        replay = [shaper for shaper in self.shapers if shaper.replays]
+        aged = any(getattr(shaper, "aged", True) for shaper in replay)
+        return [*self.group_sums.vitals(bool(replay), aged), *(vital for part in self.parts for vital in part.vitals())]
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
