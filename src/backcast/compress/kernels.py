@@ -32,6 +32,7 @@ class Stored(NamedTuple):
     bits: int
     rows: int
     columns: int
+    span: int
     row_step: int
     width: int
     entries: int
@@ -60,6 +61,7 @@ def stored(layout: Layout, tensors: Tensors) -> Stored:
         layout.bits,
         layout.rows,
         layout.columns,
+        layout.span,
         *steps(layout),
         layout.entries,
         np.float32(tensors["unit"].view(np.float32)[0]),
@@ -164,7 +166,7 @@ def _multiply_table(m: Stored, rows: Floats, first: int, last: int, out: Floats)
     whole, blocks = m.width // 32, -(-m.columns // m.width)
     rest = -(-(m.columns - (blocks - 1) * m.width) // 32)
     for r in range(first, last):
-        codes, scope = np.int64(m.packed[r].ctypes.data), r * m.row_step
+        codes, scope = np.int64(m.packed[r].ctypes.data), r // m.span * m.row_step
         scales = np.int64(one.ctypes.data) if m.kind == 0 else np.int64(m.scale.ctypes.data) + 2 * scope
         for t in range(len(rows)):
             here, total = x + t * row_bytes, np.float32(0)
@@ -299,7 +301,7 @@ def _row(m: Stored, r: int, codes: NDArray[np.uint8], ids: NDArray[np.uint8], ta
     elif m.kind == 5:
         _windows(codes, m.bits, m.entries)
     for start in range(0, m.columns, m.width):
-        scope, end = r * m.row_step + start // m.width, min(start + m.width, m.columns)
+        scope, end = r // m.span * m.row_step + start // m.width, min(start + m.width, m.columns)
         if m.kind == 4:
             _scaled(table, _half(m.scale[scope]), m.unit, codes[start:end], row[start:end])
         elif m.kind == 5:
@@ -379,7 +381,7 @@ def _planes(m: Stored, r: int, codes: NDArray[np.uint8], row: Floats) -> None:
     for p in range(3):
         unpack_row(m.packed[p * m.rows + r], m.bits, codes)
         for start in range(0, m.columns, m.width):
-            scope = (r * m.row_step + start // m.width) * 3 + p
+            scope = (r // m.span * m.row_step + start // m.width) * 3 + p
             scale, zero = _half(m.scale[scope]), _half(m.zero[scope])
             for c in range(start, min(start + m.width, m.columns)):
                 row[c] += (np.float32(codes[c]) - zero) * scale

@@ -13,7 +13,7 @@ it. The kinds, for a weight with code c in scope s:
   so the codes before a weight choose among the levels too; levels are bfloat16, ``q`` is a byte
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import ceil, log2, prod
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from backcast.compress.bits import pack, pack_trits, row_bytes, trit_bytes, unpack, unpack_trits, windows
 
 Kind = Literal["signed", "affine", "split", "planes", "scaled", "trellis"]
-Scope = Literal["tensor", "row", "block"]
+Scope = Literal["tensor", "group", "row", "block"]
 Floats = NDArray[np.float32]
 Tensors = dict[str, NDArray[Any]]
 
@@ -38,7 +38,7 @@ class Layout:
     bits: int
     """Per code (sign included), 1 to 8."""
     scope: Scope = "block"
-    """What shares scales: the whole tensor, a row, or ``block`` consecutive weights of a row."""
+    """What shares scales: the tensor, ``block`` consecutive rows (``group``), a row, or ``block`` weights of a row."""
     block: int = 64
     entries: int = 0
     """Magnitudes per scope (``signed``) or levels of the table (``scaled``, ``trellis``)."""
@@ -56,13 +56,20 @@ class Layout:
 
     @property
     def per_row(self) -> int:
-        """Scopes in a row (1 for ``row`` and ``tensor``)."""
+        """Scopes in a row (1 unless they are blocks)."""
         return ceil(self.columns / self.block) if self.scope == "block" else 1
 
     @property
     def scopes(self) -> int:
         """Scopes in the tensor."""
-        return 1 if self.scope == "tensor" else self.rows * self.per_row
+        if self.scope == "tensor":
+            return 1
+        return ceil(self.rows / self.span) * self.per_row
+
+    @property
+    def span(self) -> int:
+        """Rows that share a scope, the whole tensor's aside."""
+        return self.block if self.scope == "group" else 1
 
     def shapes(self) -> dict[str, tuple[type, tuple[int, ...]]]:
         """Stored tensors by name, with dtype and shape: the formula of the size."""
@@ -154,8 +161,8 @@ def spread(values: NDArray[Any], layout: Layout) -> NDArray[Any]:
     tail = values.shape[1:]
     if layout.scope == "tensor":
         return values.reshape(1, 1, *tail)
-    if layout.scope == "row":
-        return values.reshape(layout.rows, 1, *tail)
+    if layout.scope in ("row", "group"):
+        return np.repeat(values, layout.span, axis=0)[: layout.rows].reshape(layout.rows, 1, *tail)
     by_block = values.reshape(layout.rows, layout.per_row, *tail)
     return np.repeat(by_block, layout.block, axis=1)[:, : layout.columns]
 
@@ -215,6 +222,16 @@ def _values(layout: Layout, tensors: Tensors) -> Floats:
     ids = unpack_trits(tensors["ids"].reshape(rows, -1), columns)[..., None]
     own_zero, own_scale = (np.take_along_axis(part, ids, 2)[..., 0] for part in (zero, scale))
     return _floats((codes[0].astype(np.float32) - own_zero) * own_scale)
+
+
+def by_row(encoded: Encoded) -> Encoded:
+    """The same numbers with a scope for every row where groups of rows shared one; for formats that know no groups."""
+    layout = encoded.layout
+    if layout.scope != "group":
+        return encoded
+    shared = {name: encoded.tensors[name] for name in ("scale", "zero", "table") if name in encoded.tensors}
+    rows = {name: np.repeat(values, layout.span, axis=0)[: layout.rows] for name, values in shared.items()}
+    return Encoded(replace(layout, scope="row"), {**encoded.tensors, **rows})
 
 
 def squares(scale: NDArray[np.uint8]) -> Floats:

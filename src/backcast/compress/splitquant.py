@@ -60,7 +60,7 @@ def split(weights: Floats, cuts: tuple[float, float]) -> tuple[Floats, Floats, F
 
 def by_kernel(settings: SplitQuant) -> SplitQuant:
     """The settings for a convolution (one kernel a row): clusters of each kernel, unless the grid is the tensor's."""
-    return settings if settings.scope == "tensor" else replace(settings, clusters="row")
+    return settings if settings.scope in ("tensor", "group") else replace(settings, clusters="row")
 
 
 def _single(cuts: tuple[float, float]) -> tuple[float, float]:
@@ -76,9 +76,9 @@ def encode(weights: Floats, settings: SplitQuant, name: str = "weights") -> Enco
     layout = Layout(rows, columns, kind, settings.bits, settings.scope, settings.block)
     if kind == "planes" and settings.masked:
         raise BadInput("masked ranges hold no zero, so three planes cannot have them; use the compact form")
-    if settings.clusters == "row" and layout.scope == "tensor":
+    if settings.clusters == "row" and layout.scope in ("tensor", "group"):
         raise BadInput(
-            "clusters of each row want grids of each row or block, not of the tensor; use scope row or block"
+            f"clusters of each row want grids of each row or block, not of the {layout.scope}; use scope row or block"
         )
     unit = unit_of(weights)
     # Rows that are clustered together, each part a matrix of its own to the loops below.

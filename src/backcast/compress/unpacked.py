@@ -26,7 +26,7 @@ def take_rows(layout: Layout, stored: Stored, rows: Tensor) -> tuple[Layout, Sto
 
     Raises ValueError for any other layout: only embeddings are read by rows, and those are packed as even grids.
     """
-    if layout.kind != "affine" or layout.scope == "tensor":
+    if layout.kind != "affine" or layout.scope in ("tensor", "group"):
         raise ValueError(f"rows of a {layout.kind} matrix with scope {layout.scope} cannot be taken alone")
     found = {"weight": stored["weight"].view(layout.rows, -1)[rows].reshape(-1), "unit": stored["unit"]}
     for name in ("scale", "zero"):
@@ -83,8 +83,8 @@ def _spread(values: Tensor, layout: Layout) -> Tensor:
     tail = values.shape[1:]
     if layout.scope == "tensor":
         return values.view(1, 1, *tail)
-    if layout.scope == "row":
-        return values.view(layout.rows, 1, *tail)
+    if layout.scope in ("row", "group"):
+        return values.repeat_interleave(layout.span, dim=0)[: layout.rows].view(layout.rows, 1, *tail)
     by_block = values.view(layout.rows, layout.per_row, *tail)
     return by_block.repeat_interleave(layout.block, dim=1)[:, : layout.columns]
 

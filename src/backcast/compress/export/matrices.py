@@ -14,7 +14,16 @@ from onnx import TensorProto
 
 from backcast.compress.bits import unpack, unpack_trits, windows
 from backcast.compress.export.onnx_file import MICROSOFT, GraphFile
-from backcast.compress.layout import Encoded, Layout, kept_values, magnitude_table, single, single_brief, squares
+from backcast.compress.layout import (
+    Encoded,
+    Layout,
+    by_row,
+    kept_values,
+    magnitude_table,
+    single,
+    single_brief,
+    squares,
+)
 
 SMALLEST = 16
 WIDE = 128
@@ -23,6 +32,7 @@ WIDE = 128
 
 def packed_product(graph: GraphFile, x: str, name: str, encoded: Encoded) -> str:
     """``x`` (..., columns) times the transposed matrix: (..., rows)."""
+    encoded = by_row(encoded)
     layout = encoded.layout
     if layout.kind == "planes":
         # The published form: three products whose outputs add up.
