@@ -34,6 +34,8 @@ def every_kind(weights: np.ndarray) -> dict[str, Encoded]:
         "split row": split(4, "row"),
         "split masked block": split(4, "block", masked=True),
         "split tensor": split(2, "tensor"),
+        "sparse row": split(4, "row", form="sparse"),
+        "sparse block": split(3, "block", 32, form="sparse", masked=True),
         "planes row": split(4, "row", form="planes"),
         "planes block": split(3, "block", form="planes"),
     }

@@ -50,8 +50,9 @@ class Options:
     """splitquant only: what is clustered together (a convolution's kernels always each by itself, as in V1)."""
     masked: bool = False
     """splitquant only: grids that span their own cluster, without reaching to zero."""
-    form: Literal["compact", "planes"] = "compact"
-    """splitquant only: id and code per weight, or the three planes as published (three times the bits)."""
+    form: Literal["compact", "sparse", "planes"] = "compact"
+    """splitquant only: id and code per weight; sparse: the outer clusters' weights as positions, a little smaller;
+    planes: three of them, as published (three times the bits)."""
     embedding: bool = False
     """Pack the input embedding and the output head too, in 8 bits a weight (they dominate small models)."""
     include: tuple[str, ...] = ()

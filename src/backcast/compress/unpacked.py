@@ -61,7 +61,7 @@ def _values(layout: Layout, stored: Stored) -> Tensor:
     if layout.kind == "planes":
         parts = [(codes[p].float() - zero[..., p]) * scale[..., p] for p in range(3)]
         return parts[0] + parts[1] + parts[2]
-    ids = _unpack_trits(stored["ids"].view(rows, -1), columns).long()[..., None]
+    ids = _cluster_ids(layout, stored).long()[..., None]
     own_zero, own_scale = (part.gather(2, ids)[..., 0] for part in (zero, scale))
     return (codes[0].float() - own_zero) * own_scale
 
@@ -110,6 +110,21 @@ def _windows(codes: Tensor, bits: int) -> Tensor:
     for back in range(1, -(-window_bits(bits) // bits)):
         found[:, back:] |= codes[:, :-back] << (back * bits)
     return found & ((1 << window_bits(bits)) - 1)
+
+
+def _cluster_ids(layout: Layout, stored: Stored) -> Tensor:
+    if layout.kind == "split":
+        return _unpack_trits(stored["ids"].view(layout.rows, -1), layout.columns)
+    outer = _unpack_bits(stored["outer"].view(layout.rows, -1))[:, : layout.columns].bool()
+    ids = torch.ones(outer.shape, dtype=torch.uint8, device=outer.device)
+    ids[outer] = 2 * _unpack_bits(stored["upper"].view(1, -1))[0, : layout.outer]
+    return ids
+
+
+def _unpack_bits(packed: Tensor) -> Tensor:
+    """(n, 8 * bytes) of (n, bytes), lowest bit first."""
+    places = torch.arange(8, dtype=torch.uint8, device=packed.device)
+    return (packed[..., None] >> places & 1).view(len(packed), -1)
 
 
 def _unpack_trits(packed: Tensor, columns: int) -> Tensor:

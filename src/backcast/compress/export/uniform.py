@@ -55,9 +55,11 @@ def write(opened: Opened, out: Path, rest: str | None) -> dict[str, Any]:
 
 def _check(name: str, layout: Layout) -> None:
     if layout.kind != "affine":
-        what = {"planes": "a split in three planes", "split": "a split in three clusters"}.get(
-            layout.kind, "a codebook"
-        )
+        splits = {
+            "planes": "a split in three planes",
+            **dict.fromkeys(("split", "sparse"), "a split in three clusters"),
+        }
+        what = splits.get(layout.kind, "a codebook")
         raise BadInput(
             f"compressed-tensors holds even grids only, and '{name}' is {what}; compress with --method rtn, "
             "or export with --to dense or --to onnx"
