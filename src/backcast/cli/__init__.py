@@ -24,6 +24,7 @@ VERBS = {
     "compress": "a model in fewer bits, honestly counted: WGM, SplitQuant, round to nearest",
     "export": "a packed model for other runtimes: plain folder, GGUF, compressed-tensors, ONNX",
     "judge": "score a model on a file: gap with interval",
+    "look": "answer a question about an image or a video by looking closer, with a picture of where",
     "game": "exact best responses, certified equilibria, the gap of an agent",
     "route": "vehicle routes for thousands of customers: solve",
     "report": "write the report of a run again, or open it",
