@@ -25,6 +25,7 @@ VERBS = {
     "export": "a packed model for other runtimes: plain folder, GGUF, compressed-tensors, ONNX",
     "judge": "score a model on a file: gap with interval",
     "game": "exact best responses, certified equilibria, the gap of an agent",
+    "scene": "what happens next in streams of typed graphs: convert, forecast, score",
     "report": "write the report of a run again, or open it",
     "compare": "two runs side by side: paired difference with interval",
     "methods": "the ten papers and their state",
