@@ -61,9 +61,11 @@ class Matcher:
     """
 
     def __init__(self, grams: Iterable[str]) -> None:
+        if isinstance(grams, str):
+            raise BadInput(f"grams must be a list of phrases, found the text '{grams[:40]}'; write [...]")
         self.grams = list(dict.fromkeys(grams))
         if not self.grams:
-            raise BadInput("the list of grams is empty; give phrases, or mine them with backcast.learn.grams.mine")
+            raise BadInput("the list of grams is empty; give phrases, or mine them with backcast.learn.mine")
         self._known: dict[tuple[str, ...], int] = {}
         self._lengths: dict[str, list[int]] = {}
         for number, gram in enumerate(self.grams):
