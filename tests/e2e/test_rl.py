@@ -90,7 +90,7 @@ def test_killed_and_run_again_it_ends_with_the_same_bytes(tmp_path):
         ('{"prompt": "1 + 1 =", "answer": "2"}\n' * 8, [], "every question repeats a held-out one"),
         (SIX, [], "5 questions to learn from, but a step takes 16 different ones; lower --train.prompts"),
         (SIX, ["--train.heldout", "2"], "heldout must lie between 0 and 1"),
-        (SIX, ["--train.lora", "-1"], "lora and seed must be at least 0, found -1 and 0"),
+        (SIX, ["--train.lora", "-1"], "lora, seed and clip-high must be at least 0, found -1, 0 and 0.28"),
         (None, [], "do not go together"),
         (None, ["--grams", "GRAMS"], "the list of grams is empty"),
         (None, ["--grams", "nowhere.txt"], "cannot read the grams in 'nowhere.txt'"),

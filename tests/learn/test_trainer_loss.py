@@ -7,6 +7,7 @@ from backcast.core.credit import aggregate, clipped_loss, group_advantages
 from backcast.learn.grams import TokenText
 from backcast.learn.hicra import PlanningCredit
 from backcast.learn.replay import SampleReplay
+from backcast.learn.rethink import ForcedRethink
 from backcast.learn.trainer import GroupTrainer
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -37,7 +38,8 @@ class Beside(GroupTrainer):
         width = inputs["completion_ids"].shape[1]
         logits = model(input_ids=ids, attention_mask=seen).logits[:, -width - 1 : -1].double() / self.temperature
         logp = logits.log_softmax(-1).gather(2, inputs["completion_ids"][..., None])[..., 0]
-        self.moved = max(self.moved, float((logp - inputs["old_per_token_logps"]).exp().max()))
+        ratios = (logp - inputs["old_per_token_logps"]).exp()[inputs["completion_mask"].bool()]
+        self.moved = max(self.moved, float(ratios.max()), float(1 / ratios.min()))
         loss = clipped_loss(logp, inputs["old_per_token_logps"].double(), self.credit(inputs).double(), LOW, HIGH)
         size = self.max_completion_length if self.how == "constant" else None
         return aggregate(loss, inputs["completion_mask"], self.how, size)
@@ -95,3 +97,19 @@ def test_the_loss_is_the_reference_on_the_rows_that_are_trained_on(make_trainer,
     assert len(trainer.pairs) == 5
     for loss, reference in trainer.pairs:
         assert loss == pytest.approx(reference, rel=2e-4, abs=2e-6)
+
+
+def test_stitched_rows_carry_the_log_probabilities_of_the_policy_that_wrote_them(make_trainer):
+    """U13 by a forward pass of our own: before the first step every ratio is 1, triggers and second parts included."""
+
+    def wants_doubt(completions, **_):
+        return [float("Wait" in text) for text in completions]
+
+    parts = {"rethink": ForcedRethink(share=1.0, imitate=0.0), "shapers": [PlanningCredit(list(LETTERS))]}
+    values = {"max_steps": 1, "max_completion_length": 48}
+    trainer = make_trainer(wants_doubt, trainer=Beside, parts={**parts, "advantage": "center"}, **values)
+    trainer.how = "token_mean_global"
+    trainer.generation_config.eos_token_id = trainer.eos_token_ids = list(range(2, 300, 3))
+    trainer.train()
+    assert trainer.rethink.acted
+    assert trainer.moved == pytest.approx(1, abs=1e-4)

@@ -21,10 +21,10 @@ _RELATIVE = ("semantic_entropy", "procedure_entropy", "planning_perplexity", "ex
 class PlanningCredit:
     """Gives the tokens of strategic grams ``A + alpha |A|`` (section 4, equation 4; the paper uses alpha 0.2).
 
-    ``grams``: phrases, default our own list. ``target`` "execution" credits all other tokens instead, the control that
-    must not help; "entropy_long_correct" credits high-entropy tokens (top 30 % of their row) of correct answers longer
-    than their group's mean, which is what the authors' code is said to do. ``token_metrics`` adds entropy and
-    perplexity by class, at the price of a forward pass.
+    ``grams``: phrases or what ``mine`` found, default our own list. ``target`` "execution" credits all other tokens
+    instead, the control that must not help; "entropy_long_correct" credits high-entropy tokens (top 30 % of their row)
+    of correct answers longer than their group's mean, which is what the authors' code is said to do. ``token_metrics``
+    adds entropy and perplexity by class, at the price of a forward pass.
 
     Raises BadInput for an empty list, alpha outside [0, 1), an unknown target and a tokenizer without offsets.
     """
@@ -34,7 +34,7 @@ class PlanningCredit:
 
     def __init__(
         self,
-        grams: Iterable[str] | None = None,
+        grams: Iterable[Any] | None = None,
         alpha: float = 0.2,
         *,
         target: Target = "planning",
