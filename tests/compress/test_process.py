@@ -162,7 +162,9 @@ def test_killed_from_outside_and_begun_again(tmp_path, words):
     assert code == 0, complaint
     out = tmp_path / "out"
     command = [sys.executable, "-m", "backcast", "compress", str(model), *words, "--out", str(out)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    # On a busy machine the one that watches must get its turn before the one that works is through.
+    slow = ["nice", "-n", "19", *command]
+    with subprocess.Popen(slow, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while len(list(out.glob(".work/**/*"))) < 6 and process.poll() is None:
             time.sleep(0.001)
         process.kill()
