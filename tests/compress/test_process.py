@@ -77,6 +77,13 @@ def test_bits_out_of_range(copy, tmp_path):
         assert "bits: '9' is outside 1..8" in refused(tmp_path, copy, "--method", method, "--bits", 9)
 
 
+def test_no_process_at_all(copy, tmp_path):
+    """Refused before anything is begun, as is a wish to weigh errors where that would do nothing."""
+    assert "--jobs must be at least 1, found 0" in refused(tmp_path, copy, "--jobs", 0)
+    assert "it would do nothing here" in refused(tmp_path, copy, "--weigh", 0.5)
+    assert "it would do nothing here" in refused(tmp_path, copy, "--preset", "paper", "--weigh", 0.5)
+
+
 def test_a_size_below_the_minimum(copy, tmp_path):
     """States the minimum."""
     said = refused(tmp_path, copy, "--plan", "50kb")

@@ -70,6 +70,8 @@ def main(options: Options) -> dict[str, Any]:
     from backcast.compress.job import compress
     from backcast.compress.stream import Job
 
+    if options.jobs < 1:
+        raise BadInput(f"--jobs must be at least 1, found {options.jobs}")
     if options.plan is not None:
         return _planned(options)
     if options.text is not None:
@@ -163,10 +165,12 @@ def method_settings(options: Options) -> Any:
         raise BadInput(f"--block must be at least 1, found {options.block}")
     if options.method == "wgm":
         settings = wgm.preset(options.preset, options.bits)
-        if settings.shared and given.keys() & {"scope", "solver", "window", "lam", "weigh"}:
+        if settings.shared and given.keys() & {"scope", "solver", "window", "lam"}:
             fixed = f"--preset {options.preset} has one scope and one solver"
             raise BadInput(f"{fixed}; add --preset exact, paper or v3 to change them")
-        return replace(settings, normalise=options.normalise, **given)
+        settings = replace(settings, normalise=options.normalise, **given)
+        wgm.check_weighing(settings)
+        return settings
     if not 1 <= options.bits <= 8:
         raise BadInput(f"bits: '{options.bits}' is outside 1..8")
     if options.method == "splitquant":

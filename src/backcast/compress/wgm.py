@@ -97,11 +97,7 @@ def encode(weights: Floats, settings: WGM, name: str = "weights") -> Encoded:
     """Groups and stores a matrix (rows, columns)."""
     if not 1 <= settings.groups <= 128:
         raise BadInput(f"groups: '{settings.groups}' is outside 1..128")
-    if settings.weigh and (settings.shared or settings.solver != "exact" or settings.lam):
-        raise BadInput(
-            "weigh: only the exact solver without lambda weighs errors, and presets ours and table weigh by block "
-            "scales alone; it would do nothing here, so leave it out"
-        )
+    check_weighing(settings)
     check_finite(weights, name)
     kept = extremes(weights, _how_many(settings, weights.size))
     unit = unit_of(weights)
@@ -121,6 +117,15 @@ def encode(weights: Floats, settings: WGM, name: str = "weights") -> Encoded:
     codes = labels.astype(np.uint8) | (rest < 0).astype(np.uint8) * np.uint8(1 << index_bits)
     layout, tensors = keep(shape, weights, kept)
     return store(layout, unit, codes, **_table(table, settings.fine), **tensors)
+
+
+def check_weighing(settings: WGM) -> None:
+    """Raises BadInput where ``weigh`` would do nothing."""
+    if settings.weigh and (settings.shared or settings.solver != "exact" or settings.lam):
+        raise BadInput(
+            "weigh: only the exact solver without lambda weighs errors, as in presets exact and v3; "
+            "it would do nothing here, so leave it out"
+        )
 
 
 def _how_many(settings: WGM, weights: int) -> int:
