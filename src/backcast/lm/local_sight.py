@@ -39,6 +39,7 @@ class LocalSight:
     def __init__(self, model: Any, processor: Any, name: str = "model", fingerprint: str = "") -> None:
         self.name, self.fingerprint = name, fingerprint
         self.model, self.processor, self.tokenizer = model.eval(), processor, processor.tokenizer
+        self.tokenizer.padding_side = "left"  # as generation needs it
         self.device = next(model.parameters()).device
         self.context: int = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
         self.ends = self._ends()
@@ -122,11 +123,35 @@ class LocalSight:
 
     def encode(self, texts: Sequence[str], pictures: Sequence[Sequence[Any]]) -> dict[str, Any]:
         """Tensors of rendered conversations and their pictures, padded on the left, on the model's device."""
-        self.tokenizer.padding_side = "left"
         nested = [list(row) for row in pictures]
         asked = {"images": nested} if any(nested) else {}
         found = self.processor(text=list(texts), **asked, padding=True, return_tensors="pt", add_special_tokens=False)
         return {key: value.to(self.device) for key, value in found.items()}
+
+    def encode_with_offsets(
+        self, text: str, pictures: Sequence[Any]
+    ) -> tuple[dict[str, Any], list[tuple[int, int]], list[tuple[int, int]]]:
+        """(tensors of one rendered conversation, the characters of each token, how the text grew before tokenising).
+
+        Marks of pictures are written out as many tokens first; the characters count in that longer text. The last part
+        holds, for each mark, where it ended in ``text`` and how many characters it grew by.
+        """
+        asked = {"images": [list(pictures)]} if pictures else {}
+        found = self.processor(
+            text=[text],
+            **asked,
+            return_tensors="pt",
+            add_special_tokens=False,
+            return_offsets_mapping=True,
+            return_text_replacement_offsets=True,
+        )
+        offsets = [(int(start), int(end)) for start, end in found.pop("offset_mapping")[0]]
+        replaced = found.pop("text_replacement_offsets", [[]])[0]
+        shifts = [
+            (part["span"][1], part["new_span"][1] - part["new_span"][0] - (part["span"][1] - part["span"][0]))
+            for part in replaced
+        ]
+        return {key: value.to(self.device) for key, value in found.items()}, offsets, shifts
 
     def _apply(self, turns: Sequence[Turn], tools: Sequence[Tool], opened: bool) -> str:
         from jinja2 import TemplateError

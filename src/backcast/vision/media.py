@@ -28,7 +28,9 @@ class Media:
     """Seconds of each frame; empty where they are unknown (a folder of frames)."""
     name: str = ""
     boxes: tuple[tuple[float, float, float, float], ...] = field(default=())
-    """Where the answer is known to be, in pixels of the first image; empty if unknown."""
+    """Where the answer is known to be, in pixels of the first image (of the frames ``moments``); empty if unknown."""
+    moments: tuple[int, ...] = ()
+    """Frames, counted from 1, in which the answer is known to be seen; empty if unknown."""
 
     def __post_init__(self) -> None:
         if not self.images:

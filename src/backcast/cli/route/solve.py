@@ -7,6 +7,7 @@ from typing import Any, Literal
 from tyro.conf import Positional
 
 from backcast.cli import tables
+from backcast.cli.route.needs import require_routing
 from backcast.core.errors import BadInput
 
 
@@ -40,6 +41,7 @@ class Solve:
 
 def solve(options: Solve) -> list[dict[str, Any]]:
     """Answers ``backcast route solve``: one object a file."""
+    require_routing()
     from backcast.routing.hlgp import Settings
     from backcast.routing.problems import read_instance
 

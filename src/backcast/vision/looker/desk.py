@@ -1,9 +1,11 @@
 """What lies before a model: its images under stable numbers, and the tools carried out on them."""
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from backcast.core.errors import BadInput
 from backcast.lm.sight import Call, Part
 from backcast.vision.looker import authors
 from backcast.vision.looker.boxes import BadBox, Box, Budget, Size
@@ -128,18 +130,26 @@ class Desk:
                 f"the part is too small: {right - left}x{bottom - top} pixels of image {base.number}; "
                 f"at least {settings.smallest}x{settings.smallest} are needed, so take a larger box"
             )
-        corner = base.box.outward()
         whole = Box(left, top, right, bottom, "own")
         shares = ", ".join(f"{number:.3f}" for number in whole.in_frame("unit", base.size).numbers)
-        return [
-            self._add(
-                base.source,
-                whole.moved(corner[0], corner[1]),
-                settings.crop,
-                f"image {base.number} at [{shares}]",
-                "zoom_in",
-            )
-        ]
+        about = f"image {base.number} at [{shares}]"
+        return [self._add(base.source, self._shown_box(base, whole), settings.crop, about, "zoom_in")]
+
+    def _shown_box(self, base: View, asked: Box) -> Box:
+        """The part that a call brings, in pixels of the given image: what was asked for, unless a control is on."""
+        shows = self.settings.shows
+        if shows == "oracle":
+            if not self.media.boxes:
+                raise BadInput(f"'{self.media.name}' has no known box, so no oracle can show it")
+            known = Box(*self.media.boxes[0], frame="own")
+            return known.padded(self.settings.padding, self.media.images[base.source].size)
+        if shows == "random":
+            chance = random.Random(f"{self.media.name}|{len(self.views)}|{asked.numbers}")
+            wide, high = asked.x2 - asked.x1, asked.y2 - asked.y1
+            x, y = chance.uniform(0, base.size[0] - wide), chance.uniform(0, base.size[1] - high)
+            asked = Box(round(x), round(y), round(x) + wide, round(y) + high, "own")
+        corner = base.box.outward()
+        return asked.moved(corner[0], corner[1])
 
     @property
     def video(self) -> bool:
@@ -159,9 +169,18 @@ class Desk:
             raise Refusal("this is an image, not a video: it has no frames to select; use zoom_in")
         frames = arguments.get("target_frames")
         chosen = authors.frames(frames, self.given) if self.settings.mode == "authors" else self._frames(frames)
+        words = [self._frame_words(index) for index in chosen]
+        if self.settings.shows == "random":
+            chosen = random.Random(f"{self.media.name}|{len(self.views)}|{chosen}").sample(
+                range(self.given), len(chosen)
+            )
+        elif self.settings.shows == "oracle":
+            if not self.media.moments:
+                raise BadInput(f"'{self.media.name}' has no known moments, so no oracle can show them")
+            chosen = [moment - 1 for moment in self.media.moments][: len(chosen)]
         return [
-            self._add(index, self.views[index].box, self.settings.selected, self._frame_words(index), "select_frames")
-            for index in chosen
+            self._add(index, self.views[index].box, self.settings.selected, said, "select_frames")
+            for index, said in zip(chosen, words, strict=False)
         ]
 
     def _frames(self, frames: Any) -> list[int]:
@@ -186,13 +205,15 @@ class Desk:
         return f"frame {index + 1}{time}"
 
     def _add(self, source: int, box: Box, budget: Budget | None, about: str, tool: str = "") -> View:
+        from PIL import Image
+
         left, top, right, bottom = box.outward()
         image = self.media.images[source]
         part = image if (left, top, right, bottom) == (0, 0, *image.size) else image.crop((left, top, right, bottom))
         part = rgb(part)
+        if tool and self.settings.shows == "blank":
+            part = Image.new("RGB", part.size, (128, 128, 128))
         size = budget.fitted(part.size) if budget else part.size
-        from PIL import Image
-
         shown = part if part.size == size else part.resize(size, Image.Resampling.BICUBIC)
         view = View(len(self.views) + 1, source, box, shown, about, tool)
         self.views.append(view)

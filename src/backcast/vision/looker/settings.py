@@ -36,6 +36,9 @@ class LookSettings:
     """Frames of a video in its overview."""
     last_word: bool = True
     """A refused model is told so and may answer once more (strict mode only)."""
+    shows: Literal["asked", "random", "blank", "oracle"] = "asked"
+    """Control: what a call really brings, whatever was asked for: a part of that size anywhere, nothing but grey, or
+    the part where the answer is known to be."""
     first: Budget = _GIVEN
     """Tokens of an image that is given."""
     crop: Budget = _CROP
