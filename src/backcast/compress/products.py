@@ -37,13 +37,17 @@ def multiply_table(m: Stored, rows: Floats, first: int, last: int, out: Floats) 
     """Levels are looked up in, or computed in, vector registers, a block at a time."""
     table, one = np.zeros(64, dtype=np.float32), np.array([0x3C00], dtype=np.int16)
     x, levels, row_bytes = np.int64(rows.ctypes.data), np.int64(table.ctypes.data), rows.shape[1] * 4
-    bits, each = m.bits, m.kind == 0 and m.width < m.columns
+    # Signs with one magnitude a scope are a table of +1 and -1 with a scale.
+    signs = m.kind == 0 and m.entries == 1 and len(m.fine) == 0
+    bits, each = m.bits, m.kind == 0 and m.width < m.columns and not signs
     if m.kind == 4:
         table = shared_table(m)
         levels = np.int64(table.ctypes.data)
     elif m.kind == 1:
         levels = np.int64(m.scale.ctypes.data) - np.int64(m.zero.ctypes.data)
         bits = -bits
+    elif signs:
+        table[0], table[1] = 1, -1
     elif m.row_step == 0:
         signed_table(m, 0, table)
     whole, blocks = m.width // 32, -(-m.columns // m.width)
@@ -51,6 +55,8 @@ def multiply_table(m: Stored, rows: Floats, first: int, last: int, out: Floats) 
     for r in range(first, last):
         codes, scope = np.int64(m.packed[r].ctypes.data), r // m.span * m.row_step
         scales = np.int64(one.ctypes.data) if m.kind == 0 else np.int64(m.scale.ctypes.data) + 2 * scope
+        if signs:
+            scales = np.int64(m.table.ctypes.data) + 2 * scope
         for t in range(len(rows)):
             here, total = x + t * row_bytes, np.float32(0)
             if each:
@@ -60,11 +66,11 @@ def multiply_table(m: Stored, rows: Floats, first: int, last: int, out: Floats) 
                     extent = _extent(1, rest if block == blocks - 1 else whole)
                     total += _product(place, levels, vector, scales, extent, bits)
             else:
-                if m.kind == 0 and m.row_step != 0:
+                if m.kind == 0 and m.row_step != 0 and not signs:
                     signed_table(m, scope, table)
                 total = _product(codes, levels, here, scales, _extent(blocks - 1, whole), bits)
                 place, vector = codes + (blocks - 1) * whole * 4 * m.bits, here + (blocks - 1) * whole * 128
-                final = scales if m.kind == 0 else scales + 2 * (blocks - 1)
+                final = scales if m.kind == 0 and not signs else scales + 2 * (blocks - 1)
                 total += _product(place, levels, vector, final, _extent(1, rest), bits)
             out[t, r] = total * m.unit
 
