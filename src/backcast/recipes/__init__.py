@@ -34,14 +34,26 @@ METHODS = (
     Method(3, "AlphaMed", "2505.17952", "text", "alphamed"),
     Method(4, "Pixel Reasoner", "2505.15966", "vision", None),
     Method(5, "VL-Rethinker", "2504.08837", "learn", "rethinker"),
-    Method(6, "OOTSM", "2509.05661", "scenes", None),
+    Method(6, "OOTSM", "2509.05661", "scenes", "ootsm"),
     Method(7, "WGM", "2509.03054", "compress", "wgm"),
     Method(8, "SplitQuantV2", "2503.07657", "compress", "splitquant"),
     Method(9, "Constant-memory games", "2505.07008", "games", "games"),
     Method(10, "HLGP", "2502.08340", "routing", "routing"),
 )
 
-RECIPES = ("alphamed", "curate", "games", "hicra", "reer", "rethinker", "routing", "splitquant", "story", "wgm")
+RECIPES = (
+    "alphamed",
+    "curate",
+    "games",
+    "hicra",
+    "ootsm",
+    "reer",
+    "rethinker",
+    "routing",
+    "splitquant",
+    "story",
+    "wgm",
+)
 """Every recipe; ``recipes/<name>.py`` and ``recipes/<name>.toml``."""
 
 
