@@ -47,6 +47,7 @@ RECIPES = (
     "games",
     "hicra",
     "ootsm",
+    "policies",
     "reer",
     "rethinker",
     "routing",
