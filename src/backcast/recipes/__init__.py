@@ -41,7 +41,19 @@ METHODS = (
     Method(10, "HLGP", "2502.08340", "routing", "routing"),
 )
 
-RECIPES = ("alphamed", "curate", "games", "hicra", "reer", "rethinker", "routing", "splitquant", "story", "wgm")
+RECIPES = (
+    "alphamed",
+    "curate",
+    "games",
+    "hicra",
+    "policies",
+    "reer",
+    "rethinker",
+    "routing",
+    "splitquant",
+    "story",
+    "wgm",
+)
 """Every recipe; ``recipes/<name>.py`` and ``recipes/<name>.toml``."""
 
 
