@@ -98,6 +98,7 @@ def test_bad_image_files_are_one_line(half_right, tmp_path, change, said):
 
 def test_a_text_model_is_refused_in_one_line(half_right, tmp_path, tiny_llama):
     words = ["--problems", str(half_right[1]), "--model", str(tiny_llama), "--out", str(tmp_path / "run"), "--json"]
+    words += ["--train.prompts", "2", "--train.micro", "16"]
     done = backcast("run", "rethinker", *words)
     assert done.returncode == 2
     assert "takes no pictures" in done.stderr.splitlines()[-1]
