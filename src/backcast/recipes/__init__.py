@@ -41,7 +41,7 @@ METHODS = (
     Method(10, "HLGP", "2502.08340", "routing", None),
 )
 
-RECIPES = ("alphamed", "curate", "games", "hicra", "reer", "rethinker", "splitquant", "story", "wgm")
+RECIPES = ("alphamed", "curate", "games", "hicra", "reer", "rethinker", "splitquant", "story", "study", "wgm")
 """Every recipe; ``recipes/<name>.py`` and ``recipes/<name>.toml``."""
 
 
