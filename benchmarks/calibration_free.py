@@ -31,7 +31,11 @@ def peers() -> dict[str, Quantiser]:
     for bits, group in ((2, 16), (3, 64), (3, 32), (4, 64), (4, 32), (5, 64), (6, 64)):
         found[f"HQQ {bits} g{group}"] = _hqq(bits, group)
     for bits in (3, 4, 5, 6):
-        found[f"torchao int{bits} g64"] = _torchao(bits, 64)
+        # The wide groups are there to take no more bytes than our default does.
+        found[f"HQQ {bits} g256"] = _hqq(bits, 256)
+        for group in (64, 128, 192):
+            found[f"torchao int{bits} g{group}"] = _torchao(bits, group)
+            found[f"AutoRound int{bits} g{group}"] = _auto_round(bits, group)
     for name in LLAMA:
         found[f"llama.cpp {name}"] = _llama(name)
     return found
@@ -83,6 +87,22 @@ def _torchao(bits: int, group: int) -> Quantiser:
         # Even grids around zero: the zero points are all 0 and not counted.
         quantize_(layer, IntxWeightOnlyConfig(weight_dtype=getattr(torch, f"int{bits}"), granularity=PerGroup(group)))
         return layer.weight.dequantize().detach().float().numpy(), weights.size * (bits / 8 + 2 / group)
+
+    return quantise
+
+
+def _auto_round(bits: int, group: int) -> Quantiser:
+    def quantise(weights: np.ndarray, name: str) -> tuple[np.ndarray, float]:
+        """What ``iters=0`` does by default (200 scales tried per group), without the importance matrix it takes."""
+        del name
+        from auto_round.data_type.utils import get_quant_func
+
+        search, kind = get_quant_func("int", bits, sym=True, iters=0)
+        if kind != "opt_rtn_int_sym":
+            raise RuntimeError(f"AutoRound took '{kind}' for iters=0, expected opt_rtn_int_sym")
+        back, scales, _ = search(torch.from_numpy(weights), bits=bits, group_size=group)
+        # The last group of a row may be shorter; the middle of the codes is the zero point and not counted.
+        return back.numpy(), weights.size * bits / 8 + 2 * scales.numel()
 
     return quantise
 

@@ -1,19 +1,27 @@
 """CPU-seconds of exact grouping and packing of one large bf16 tensor, beside sorting it (what the heuristics need).
 
-    OMP_NUM_THREADS=1 python benchmarks/wgm_grouping.py [--rows 3072] [--columns 8192] [--repeats 5]
+    OMP_NUM_THREADS=1 python benchmarks/wgm_grouping.py [--rows 3072] [--columns 8192] [--repeats 5] [--record]
 
-Prints the median of the repeats, per million weights, and for the 2.82 billion linear weights of Llama 3.2 3B.
+Prints the median of the repeats (heuristics, sorts and encoders: one timing after a warm one), per million weights, and
+for the 2.82 billion linear weights of Llama 3.2 3B. ``--record`` keeps it in ``effects/results/wgm-grouping.json``.
 """
 
 import argparse
-import json
 import statistics
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
+import torch
 
-from backcast.compress import wgm
+sys.path.insert(0, str(Path(__file__).parent / "effects"))
+
+from effects_file import write
+
+from backcast.compress import rtn, splitquant, wgm
 from backcast.compress.bits import pack
+from backcast.compress.blocks import cut_blocks
 from backcast.compress.greedy import greedy
 from backcast.compress.line import assign, exact, line, magnitudes
 
@@ -35,6 +43,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=3072)
     parser.add_argument("--columns", type=int, default=8192)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
     raw = (np.random.default_rng(0).standard_normal((options.rows, options.columns)) * 0.02).astype(np.float32)
     weights = (raw.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
@@ -46,20 +55,45 @@ def main() -> None:
         cut = exact(on, 8)
         return pack(assign(on, cut, weights, 8), 4)
 
-    on = line(weights, ties=False, magnitude=True)
+    binned = magnitudes(weights)
+    eight, best = exact(binned, 8), exact(binned, 32)
     sizes = np.abs(weights).ravel()
+    one_each = line(weights, ties=False, magnitude=True)
+    windows = {window: greedy(one_each, 32, window=window) for window in (64, 512)}
+    blocks = np.abs(weights.reshape(-1, 64)[:20_000])
+    share = weights.size / blocks.size
+
+    def encoder(module, settings):
+        return median(lambda: module.encode(weights, settings), 1)
+
     found = {
         "exact grouping and 4-bit packing": median(ours, options.repeats),
-        "sorting alone (numpy)": median(lambda: np.sort(sizes), 1),
-        "windowed greedy merging after the sort, w = 512": median(lambda: greedy(on, 32, window=512), options.repeats),
-        "the whole encoder, preset exact, 4 bits": median(lambda: wgm.encode(weights, wgm.preset("exact", 4)), 1),
-        "the whole encoder, preset ours, 4 bits": median(lambda: wgm.encode(weights, wgm.preset("ours", 4)), 1),
+        "of it: histogram": median(lambda: magnitudes(weights), options.repeats),
+        "of it: the optimum of 8 groups": median(lambda: exact(binned, 8), options.repeats),
+        "of it: codes and packing": median(lambda: pack(assign(binned, eight, weights, 8), 4), options.repeats),
+        "the optimum of up to 64 groups": median(lambda: exact(binned, 64), options.repeats),
+        "sorting alone, numpy": median(lambda: np.sort(sizes), 1),
+        "sorting alone with the order, torch": median(lambda: torch.sort(torch.from_numpy(sizes)), 1),
+        "windowed greedy merging after the sort, w = 512": median(lambda: greedy(one_each, 32, window=512), 1),
+        "windowed greedy merging after the sort, w = 64": median(lambda: greedy(one_each, 32, window=64), 1),
+        "blocks of 64, 8 groups, exact": median(lambda: cut_blocks(blocks, 8), 1) * share,
+        "the whole encoder, preset exact, 4 bits": encoder(wgm, wgm.preset("exact", 4)),
+        "the whole encoder, preset table, 4 bits": encoder(wgm, wgm.preset("table", 4)),
+        "the whole encoder, preset ours, 4 bits": encoder(wgm, wgm.preset("ours", 4)),
+        "the whole encoder, SplitQuant 4 per row": encoder(splitquant, splitquant.SplitQuant(4, "row")),
+        "the whole encoder, RTN 4 per block of 64": encoder(rtn, rtn.RTN(4)),
     }
+    worse = {f"w = {window}": cut.sse / best.sse for window, cut in windows.items()}
+    print(f"{len(binned.points)} distinct magnitudes; squared error of 32 groups, in optima: {worse}")
     base = found["exact grouping and 4-bit packing"]
     for name, seconds in found.items():
         each = seconds / millions
         print(f"{name:50s} {1e3 * each:8.2f} ms/M  {each * LLAMA_3B:8.1f} s for 2.82 G  x{seconds / base:.1f}")
-    print(json.dumps({name: round(seconds / millions, 6) for name, seconds in found.items()}))
+    if options.record:
+        each = {name: round(seconds / millions, 6) for name, seconds in found.items()}
+        about = {"rows": options.rows, "columns": options.columns, "repeats": options.repeats, "threads": 1}
+        errors = {"distinct magnitudes": len(binned.points), "squared error of 32 groups, in optima": worse}
+        print(write("wgm-grouping", {**about, "cpu_seconds_per_million": each, **errors}))
 
 
 if __name__ == "__main__":

@@ -11,19 +11,27 @@ HOST = llvmlite.binding.get_host_cpu_features()
 
 CHECK = """
 import numpy as np
-from backcast.compress import kernels, rtn, vectors, wgm
+from backcast.compress import kernels, rtn, splitquant, vectors, wgm
 from backcast.compress.layout import decode
 assert vectors.AVAILABLE and not vectors._WIDE
 weights = (np.random.default_rng(0).standard_t(5, (9, 200)) * 0.05).astype(np.float32)
 x = np.random.default_rng(1).standard_normal((2, 200)).astype(np.float32)
-for bits in (2, 4, 5, 6):
-    for settings, encode in ((wgm.WGM(2 ** (bits - 1), "row"), wgm.encode), (rtn.RTN(bits), rtn.encode)):
+for bits in (1, 2, 4, 6, 7):
+    ways = [(rtn.RTN(bits), rtn.encode), (wgm.preset("ours", bits), wgm.encode)]
+    if bits <= vectors.WIDEST:
+        ways.append((wgm.WGM(2 ** (bits - 1), "row"), wgm.encode))
+    for form in ("compact", "sparse", "planes"):
+        ways.append((splitquant.SplitQuant(bits, "block", form=form), splitquant.encode))
+    for settings, encode in ways:
         encoded = encode(weights, settings)
         stored = kernels.stored(encoded.layout, encoded.tensors)
         assert kernels.in_registers(stored)
         out = np.empty((2, 9), np.float32)
         kernels.multiply(stored, x, 0, 9, out)
-        expected = x @ decode(encoded).T
+        dense = decode(encoded)
+        if encoded.layout.kept:  # the kernels leave these out
+            kernels.decode_rows(stored, 0, 9, dense)
+        expected = x @ dense.T
         assert np.abs(out - expected).max() < 1e-5 * np.abs(expected).max(), (bits, settings)
 """
 

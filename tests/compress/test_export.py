@@ -27,12 +27,14 @@ SETTINGS = {
     "ours 4": preset("ours", 4),
     "exact 5": preset("exact", 5),
     "row 4": WGM(8, "row"),
+    "group 4": WGM(8, "group", 24),
     "v3 4": WGM(8),
     "one bit": WGM(1, block=128),
     "rtn 4": RTN(4),
     "rtn 3 of 48": RTN(3, block=48),
     "rtn 7 row": RTN(7, "row"),
     "rtn 2 tensor": RTN(2, "tensor"),
+    "rtn 4 group": RTN(4, "group", 24),
     "split": SplitQuant(4),
     "split 8 masked": SplitQuant(8, masked=True),
     "planes": SplitQuant(4, form="planes"),
@@ -84,7 +86,7 @@ assert not any(name.startswith("backcast") for name in sys.modules)
 WITHOUT_US = {
     "ours 4": "dense",
     "split": "dense",
-    **dict.fromkeys(("rtn 4", "rtn 7 row", "rtn 2 tensor"), "compressed-tensors"),
+    **dict.fromkeys(("rtn 4", "rtn 7 row", "rtn 2 tensor", "rtn 4 group"), "compressed-tensors"),
 }
 
 
@@ -140,7 +142,7 @@ def test_an_onnx_graph_gives_the_logits(packed, tmp_path, name):
     ours = logits(packed(name), ids.tolist())
     assert np.abs(theirs - ours).max() < 1e-4 * np.abs(ours).max()
     operators = {node.op_type for node in onnx_nodes(tmp_path / "onnx" / "model.onnx")}
-    grid = name in ("rtn 4", "rtn 7 row", "rtn 2 tensor", "planes")
+    grid = name in ("rtn 4", "rtn 7 row", "rtn 2 tensor", "rtn 4 group", "planes")
     assert ("MatMulNBits" in operators) == grid
     assert bool({"GatherElements", "ScatterElements"} & operators) == (not grid)
 

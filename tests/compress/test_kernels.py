@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from backcast.compress import kernels, rtn, wgm
+from backcast.compress import kernels, rtn, splitquant, wgm
 from backcast.compress.layout import decode
 
 
@@ -47,7 +47,10 @@ def test_every_width_in_registers(bits):
     """Codes of every width, shared tables and even grids, blocks of 64 with a short last one: dense products."""
     weights = np.random.default_rng(bits).standard_normal((9, 480)).astype(np.float32)
     ways = [(wgm.encode, wgm.preset("table", bits), bits <= 6), (rtn.encode, rtn.RTN(bits), True)]
-    ways.append((wgm.encode, wgm.preset("ours", bits), kernels.windowed.AVAILABLE))
+    ways.append((wgm.encode, wgm.preset("ours", bits), True))
+    for scope in ("row", "block"):
+        for form in ("compact", "sparse", "planes"):
+            ways.append((splitquant.encode, splitquant.SplitQuant(bits, scope, form=form), True))
     for encode, how, fits in ways:
         encoded = encode(weights, how)
         matrix = kernels.stored(encoded.layout, encoded.tensors)

@@ -70,6 +70,15 @@ def test_bfloat16_activations_and_casts_leave_the_stored_numbers_alone(matrices)
         torch.testing.assert_close(y.float(), expected, rtol=1e-2, atol=1e-2)
 
 
+def test_inputs_of_another_width_are_refused(matrices):
+    """The kernels would read past the end of a row: few vectors and many, a multiple of the width too."""
+    made = layer(matrices[1]["rtn 4"])
+    for n in (2, 40):
+        for width in (made.in_features // 2, 2 * made.in_features):
+            with pytest.raises(RuntimeError):
+                made(torch.randn(n, width))
+
+
 def test_two_threads_give_the_same_bits(monkeypatch, matrices):
     """Rows shared among threads give exactly what one thread gives."""
     from backcast.compress import packed

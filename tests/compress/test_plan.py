@@ -88,7 +88,7 @@ def test_a_text_weighs_layers(tiny, tmp_path):
     nothing = Planned({}, {})
     said = compress_to(Job(tiny, tmp_path / "out", nothing), Asked("4bits", text), "tiny")
     assert said["plan"]["weighed_on"] == "a text"
-    with pytest.raises(BadInput, match="tokens; 256 are needed"):
+    with pytest.raises(BadInput, match="tokens; 512 are needed"):
         compress_to(Job(tiny, tmp_path / "short", nothing), Asked("4bits", "too short"), "tiny")
 
 

@@ -35,13 +35,15 @@ def test_clusters_by_hand():
 @pytest.mark.parametrize("scope", ["tensor", "row", "block"])
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_compact_and_three_planes_are_the_same_numbers(scope, bits):
-    """The compact form decodes to what the sum of the three published planes decodes to, in less than half the bits."""
+    """Compact and sparse forms decode to what the published planes add up to, in less than half the bits."""
     weights = np.random.default_rng(0).standard_t(4, (6, 160)).astype(np.float32)
     compact = encode(weights, SplitQuant(bits, scope))
     planes = encode(weights, SplitQuant(bits, scope, form="planes"))
+    sparse = encode(weights, SplitQuant(bits, scope, form="sparse"))
     assert np.array_equal(decode(compact), decode(planes))
+    assert np.array_equal(decode(sparse), decode(planes))
     assert planes.layout.bits * 3 <= planes.layout.true_bits()
-    for stored in (compact, planes):
+    for stored in (compact, sparse, planes):
         assert sum(tensor.nbytes for tensor in stored.tensors.values()) == stored.layout.bytes()
 
 
@@ -52,6 +54,10 @@ def test_honest_bits():
     assert compact.true_bits() == pytest.approx(5.6 + 6 * 16 / 3200, abs=1e-3)
     assert planes.true_bits() == pytest.approx(12 + 6 * 16 / 3200, abs=1e-3)
     assert SplitQuant(4).claimed(compact) == 4
+    sparse = encode(weights, SplitQuant(4, "row", form="sparse")).layout
+    assert sparse.outer == pytest.approx(0.54 * weights.size, rel=0.01)
+    assert sparse.true_bits() == pytest.approx(5 + sparse.outer / weights.size + 6 * 16 / 3200, abs=1e-3)
+    assert sparse.true_bits() < compact.true_bits()
 
 
 @pytest.mark.parametrize("scope", ["tensor", "row", "block"])

@@ -17,7 +17,9 @@ def fail_at_three(x):
     return x
 
 
-@pytest.mark.parametrize(("jobs", "engine"), [(1, None), (2, None), (2, "serial"), (1, "processes"), (-1, "processes")])
+@pytest.mark.parametrize(
+    ("jobs", "engine"), [(1, None), (2, None), (2, "serial"), (1, "processes"), (-1, "processes"), (2, "threads")]
+)
 def test_results_are_those_of_a_loop_in_item_order(jobs, engine):
     assert pmap(square, list(range(20)), jobs=jobs, engine=engine) == [x * x for x in range(20)]
 

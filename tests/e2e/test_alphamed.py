@@ -1,4 +1,4 @@
-"""AlphaMed and its study from a question file to the report, as processes: a tiny model that answers in form and knows nothing."""
+"""AlphaMed and its study from questions to report, as processes: a tiny model answers in form and knows nothing."""
 
 import json
 import os
@@ -133,7 +133,7 @@ STUDY = [
 
 
 def test_the_study_from_questions_to_the_report(files, guesser, tmp_path):
-    """Arms of the same budget, compared question by question; killed work is gone on with, and done work is not redone."""
+    """Arms of the same budget, compared question by question; what is done is not done again."""
     words = ["run", "study", "--problems", files / "problems.jsonl", "--test", files / "birds.jsonl"]
     words = [*words, "--model", guesser, "--out", tmp_path / "run", *STUDY, "--json"]
     done = backcast(*words, cache=tmp_path / "cache")

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from backcast.core.credit import Batch, replay_probabilities
 from backcast.core.errors import BadInput, WorkFailed
 from backcast.core.vitals import must_act
+from backcast.learn.groups import GroupSums
 from backcast.learn.replay import AuthorsReplay, FilterFlat, Kept, SampleReplay
 from backcast.learn.rows import pack, size, unpack
 
@@ -73,6 +74,17 @@ def test_a_batch_that_teaches_throughout_passes_untouched():
     assert replay(raw) is raw
     assert replay.acted == 0
     assert replay.opportunities == 0
+
+
+def test_a_ratio_of_one_is_a_fault_only_for_rows_of_an_earlier_policy():
+    """Rows of their own batch have ratio 1 by right; older ones never do, so exactly 1 is flagged then."""
+    replay, sums = SampleReplay(), GroupSums()
+    sums.ratio(torch.ones(3))
+    found = {}
+    for step in (1, 2):
+        replay(batch(RAW, step) if step == 1 else batch([0.0] * 8, step))
+        found[replay.aged] = {vital.name: vital.ok for vital in sums.vitals(True, replay.aged)}["replay/ratio_shift"]
+    assert found == {False: True, True: False}
 
 
 def test_nothing_to_teach_and_nothing_kept_is_skipped_and_counted():

@@ -161,6 +161,19 @@ def test_books_by_hand(tokenizer):
     assert other.state_dict() == rethink.state_dict()
 
 
+def test_second_looks_that_all_end_wrong_are_chance_at_first_and_a_fault_after_twenty_batches(tokenizer):
+    rethink = part(tokenizer)
+    tried, seconds = attempts(tokenizer, [False] * 4), [Second(0, (1,), (2,), "correct")]
+    for batch in range(1, 21):
+        rethink.count(tried, [0] * 4, seconds, [False])
+        rethink.settle([], seconds, [0] * 4, [False] * 4)
+        assert (rethink.acted, rethink.opportunities) == (0, 20 if batch == 20 else 0)
+    must = part(tokenizer, variant="code")  # right, but not kept: by the settings, whatever the number of batches
+    must.count(tried, [0] * 4, seconds, [True])
+    must.settle([], seconds, [0] * 4, [False] * 4)
+    assert (must.acted, must.opportunities) == (0, 1)
+
+
 @pytest.mark.parametrize("settings", [{"share": 0.0}, {"quota": 0}, {"imitate": -1.0}])
 def test_settings_that_make_no_sense(settings):
     with pytest.raises(BadInput, match="rethinking needs 0 < share <= 1, quota >= 1 and imitate >= 0"):

@@ -140,7 +140,9 @@ def test_every_kind_of_task_gives_the_figures_of_their_own_back_end(name, tasks,
         assert found.scores.mean() == pytest.approx(found.value)
         bounds = found.interval()
         assert bounds.low <= found.value <= bounds.high
-    assert found.unparsed == (len(WORDS) if name == "writes" else 0), f"a random model writes no nine capitals: {INVALID}"
+    assert found.unparsed == (len(WORDS) if name == "writes" else 0), (
+        f"a random model writes no nine capitals: {INVALID}"
+    )
 
 
 def test_figures_of_the_first_questions_only(tasks, tiny_llama):

@@ -75,3 +75,23 @@ def test_every_line_is_words_of_the_tokenizer(shown):
     assert tokenizer.padding_side == "left"
     for line in [*shown[:200], "3 r q p !"]:
         assert tokenizer.decode(tokenizer(line).input_ids) == line
+
+
+def test_the_reward_alone_teaches_to_compose(tmp_path):
+    """Three letters, 250 steps of pre-training on single steps: few held-out compositions are right, then most.
+
+    Five seeds of the whole world beside its control: ``benchmarks/effects/text_steps.py``.
+    """
+    from backcast.learn.stages import Training, measure, train
+
+    start = pretrain(tmp_path / "start", 1, 250, "pqr", 3)
+    learn, held = tasks(1, (2, 3), 1 / 3, "pqr")
+    settings = Training(
+        steps=40, prompts=8, group=16, micro=128, learning_rate=6e-4, longest=10, save_every=100, measured=40, seed=1
+    )
+    folder = tmp_path / "1-steps"
+    folder.mkdir()
+    before = measure(folder, start, held, settings)
+    found = train(folder, start, (learn, held), settings, dict, None, reward)
+    assert sum(before) / len(before) <= 0.4
+    assert found.outputs["accuracy"] >= 0.75

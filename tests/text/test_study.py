@@ -30,7 +30,13 @@ POOLS = st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["heart", "lung", 
 def test_each_arm_holds_what_it_is_for():
     """Ten questions of each level, two in three about the heart."""
     sets = arm_sets(POOL, tuple(ARMS), 24, seed=1)
-    assert {arm: len(some) for arm, some in sets.items()} == {"mixed": 24, "few": 6, "narrow": 24, "easy": 24, "hard": 24}
+    assert {arm: len(some) for arm, some in sets.items()} == {
+        "mixed": 24,
+        "few": 6,
+        "narrow": 24,
+        "easy": 24,
+        "hard": 24,
+    }
     assert [one.level for one in sets["mixed"][:6]] == [1, 2, 3, 4, 5, 6]
     assert sets["few"] == sets["mixed"][:6]
     assert {one.question.subject for one in sets["narrow"]} == {"heart"}
@@ -99,7 +105,11 @@ def test_arms_are_compared_pair_by_pair(tmp_path):
     result = compare_stage(tmp_path / "9-compare", answers([1, 1, 0, 0]), after)
     rows = {row["arm"]: row for row in result.outputs["arms"]}
     assert (rows["mixed"]["before"], rows["mixed"]["after"], rows["mixed"]["above mixed"]) == (0.5, 0.875, None)
-    assert (rows["hard"]["after"], rows["hard"]["above mixed"], rows["hard"]["each seed"]) == (0.5, -0.375, "0.500 0.500")
+    assert (rows["hard"]["after"], rows["hard"]["above mixed"], rows["hard"]["each seed"]) == (
+        0.5,
+        -0.375,
+        "0.500 0.500",
+    )
     assert rows["hard"]["low"] <= -0.375 <= rows["hard"]["high"]
     assert [(gap.baseline, gap.value, gap.paired) for gap in result.gaps] == [(0.5, 0.125, True), (0.5, 0.5, True)]
     picture = (tmp_path / "9-compare" / "arms-1.svg").read_text()

@@ -30,10 +30,10 @@ class Options:
     preset: Literal["ours", "table", "exact", "paper", "v3"] = "ours"
     """wgm only. ours: levels chosen by codes together, block scales; table: by each code alone, multiplies faster;
     exact: one optimal codebook a tensor; paper, v3: as published."""
-    scope: Literal["tensor", "row", "block"] | None = None
-    """What shares scales (default: the method's own)."""
+    scope: Literal["tensor", "group", "row", "block"] | None = None
+    """What shares scales: the tensor, several rows, a row, a block of a row (default: the method's own)."""
     block: int | None = None
-    """Weights per block (default 64)."""
+    """Weights per block, or with --scope group rows per group (default 64)."""
     solver: Literal["exact", "greedy", "window", "refined"] | None = None
     """wgm only: how magnitudes are grouped (default: the preset's)."""
     window: int | None = None
@@ -42,14 +42,17 @@ class Options:
     """wgm only: regulariser (default: the preset's); raw values ruin blocks."""
     normalise: bool = False
     """wgm only: lam is t in [0, 1] of the scale-free regulariser."""
+    weigh: float | None = None
+    """wgm with the exact solver: a weight's error counts |w| to this power (default 0: all alike)."""
     protect: float | None = None
     """wgm only: share of the weights kept exactly (default: the preset's)."""
     clusters: Literal["tensor", "row"] = "tensor"
     """splitquant only: what is clustered together (a convolution's kernels always each by itself, as in V1)."""
     masked: bool = False
     """splitquant only: grids that span their own cluster, without reaching to zero."""
-    form: Literal["compact", "planes"] = "compact"
-    """splitquant only: id and code per weight, or the three planes as published (three times the bits)."""
+    form: Literal["compact", "sparse", "planes"] = "compact"
+    """splitquant only: id and code per weight; sparse: the outer clusters' weights as positions, a little smaller;
+    planes: three of them, as published (three times the bits)."""
     embedding: bool = False
     """Pack the input embedding and the output head too, in 8 bits a weight (they dominate small models)."""
     include: tuple[str, ...] = ()
@@ -67,6 +70,8 @@ def main(options: Options) -> dict[str, Any]:
     from backcast.compress.job import compress
     from backcast.compress.stream import Job
 
+    if options.jobs < 1:
+        raise BadInput(f"--jobs must be at least 1, found {options.jobs}")
     if options.plan is not None:
         return _planned(options)
     if options.text is not None:
@@ -142,7 +147,7 @@ def method_settings(options: Options) -> Any:
     from backcast.compress import rtn, splitquant, wgm
 
     own = {
-        "wgm": {"preset", "solver", "window", "lam", "normalise", "protect"},
+        "wgm": {"preset", "solver", "window", "lam", "normalise", "weigh", "protect"},
         "splitquant": {"masked", "form", "clusters"},
         "rtn": set(),
     }
@@ -153,7 +158,7 @@ def method_settings(options: Options) -> Any:
                 raise BadInput(f"--{field} belongs to --method {method}, not to {options.method}; leave it out")
     given = {
         name: value
-        for name in ("scope", "block", "solver", "window", "lam", "protect")
+        for name in ("scope", "block", "solver", "window", "lam", "weigh", "protect")
         if (value := getattr(options, name, None)) is not None
     }
     if options.block is not None and options.block < 1:
@@ -163,7 +168,9 @@ def method_settings(options: Options) -> Any:
         if settings.shared and given.keys() & {"scope", "solver", "window", "lam"}:
             fixed = f"--preset {options.preset} has one scope and one solver"
             raise BadInput(f"{fixed}; add --preset exact, paper or v3 to change them")
-        return replace(settings, normalise=options.normalise, **given)
+        settings = replace(settings, normalise=options.normalise, **given)
+        wgm.check_weighing(settings)
+        return settings
     if not 1 <= options.bits <= 8:
         raise BadInput(f"bits: '{options.bits}' is outside 1..8")
     if options.method == "splitquant":

@@ -21,11 +21,11 @@ class Options:
     model: Annotated[str, tyro.conf.Positional]
     """Alias, folder, .gguf, hub id, or http(s)://host:port/v1#name."""
     on: str
-    """[writing:|choice:|perplexity:]FILE or harness:TASK. writing: JSON Lines {id?, prompt, answer}; with --judge also requests alone,
-    in the layouts of WritingBench, LongBench-Write and HelloBench. choice: questions with options, {id?, question,
-    options, answer} or the layout of MedQA, MedMCQA, PubMedQA, MMLU, MMLU-Pro, GPQA, MedXpertQA or ARC (JSON Lines,
-    JSON, CSV, parquet). perplexity: any text; with --against also KL and agreement. The kind is read from the columns;
-    a prefix forces it. harness:TASK[,TASK]: tasks of lm-eval, by name or by the path of a YAML file."""
+    """[writing:|choice:|perplexity:]FILE or harness:TASK. writing: JSON Lines {id?, prompt, answer}; with --judge also
+    requests alone, in the layouts of WritingBench, LongBench-Write and HelloBench. choice: questions with options,
+    {id?, question, options, answer} or the layout of MedQA, MedMCQA, PubMedQA, MMLU, MMLU-Pro, GPQA, MedXpertQA or ARC
+    (JSON Lines, JSON, CSV, parquet). perplexity: any text; with --against also KL and agreement. The kind is read from
+    the columns; a prefix forces it. harness:TASK[,TASK]: tasks of lm-eval, by name or by the path of a YAML file."""
     against: str | None = None
     """Another model, judged on the same items: gives a paired difference."""
     judge: str | None = None
@@ -256,7 +256,9 @@ def _harness(options: Options, tasks: Path) -> dict[str, Any]:
     models = [options.model, *([options.against] if options.against else [])]
     found = [run_tasks(_load(model, options), str(tasks), options.limit, options.seed) for model in models]
     mine = found[0]
-    pooled = [None if any(o.scores is None for o in some) else np.concatenate([o.scores for o in some]) for some in found]  # type: ignore[misc]
+    pooled = [
+        None if any(o.scores is None for o in some) else np.concatenate([o.scores for o in some]) for some in found
+    ]  # type: ignore[misc]
     if len(mine) > 1 and (pooled[0] is None or len({one.metric for one in mine}) > 1):
         said = ", ".join(f"{one.task}: {one.metric}" for one in mine)
         raise BadInput(f"these tasks have no common mean ({said}); judge them one by one")

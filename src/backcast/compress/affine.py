@@ -34,7 +34,7 @@ def find_ranges(weights: Floats, cuts: tuple[float, float], layout: Layout, *, r
 
     With ``reach_zero`` every cluster that has members also holds 0, as a dense plane with zeros elsewhere does.
     """
-    found = _ranges(weights, *cuts, *steps(layout), layout.scopes)
+    found = _ranges(weights, cuts, (layout.span, *steps(layout)), layout.scopes)
     if reach_zero:
         there = found[0] <= found[1]
         found[0] = np.where(there, np.minimum(found[0], 0), found[0])
@@ -46,11 +46,11 @@ def choose_codes(
     scaled: Floats, cuts: tuple[float, float], layout: Layout, scale: Floats, zero: Floats
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Nearest codes, and the cluster of every weight, both (rows, columns); ``scaled`` weights and cuts are / unit."""
-    return _codes(scaled, cuts, steps(layout), scale, zero, 2**layout.bits - 1)
+    return _codes(scaled, cuts, (layout.span, *steps(layout)), scale, zero, 2**layout.bits - 1)
 
 
 def steps(layout: Layout) -> tuple[int, int]:
-    """The scope of (row, column) is ``row * first + column // second``."""
+    """The scope of (row, column) is ``row * first + column // second``; with groups of rows ``row // layout.span``."""
     if layout.scope == "tensor":
         return 0, layout.columns
     return layout.per_row, layout.block if layout.scope == "block" else layout.columns
@@ -64,13 +64,14 @@ def _cluster(value: float, lower: float, upper: float) -> int:
 
 
 @njit(cache=True)
-def _ranges(weights: Floats, lower: float, upper: float, row_step: int, width: int, scopes: int) -> Ranges:
+def _ranges(weights: Floats, cuts: tuple[float, float], places: tuple[int, int, int], scopes: int) -> Ranges:
+    (lower, upper), (span, row_step, width) = cuts, places
     found = np.empty((2, scopes, 3))
     found[0], found[1] = np.inf, -np.inf
     for r in range(weights.shape[0]):
         for c in range(weights.shape[1]):
             value = weights[r, c]
-            s, p = r * row_step + c // width, _cluster(value, lower, upper)
+            s, p = r // span * row_step + c // width, _cluster(value, lower, upper)
             found[0, s, p] = min(found[0, s, p], value)
             found[1, s, p] = max(found[1, s, p], value)
     return found
@@ -80,18 +81,18 @@ def _ranges(weights: Floats, lower: float, upper: float, row_step: int, width: i
 def _codes(
     weights: Floats,
     cuts: tuple[float, float],
-    places: tuple[int, int],
+    places: tuple[int, int, int],
     scale: Floats,
     zero: Floats,
     top: int,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     codes = np.zeros(weights.shape, dtype=np.uint8)
     ids = np.zeros(weights.shape, dtype=np.uint8)
-    (lower, upper), (row_step, width) = cuts, places
+    (lower, upper), (span, row_step, width) = cuts, places
     for r in range(weights.shape[0]):
         for c in range(weights.shape[1]):
             value = weights[r, c]
-            s, p = r * row_step + c // width, _cluster(value, lower, upper)
+            s, p = r // span * row_step + c // width, _cluster(value, lower, upper)
             ids[r, c] = p
             step = np.float64(scale[s, p])
             if step > 0:

@@ -79,20 +79,38 @@ def _pack(codes: Bytes, bits: int, width: int) -> Bytes:
     padded = np.zeros(-(-columns // 32) * 32, dtype=np.uint8)
     for r in range(rows):
         padded[:columns] = codes[r]
-        for stretch in range(len(padded) // 32):
-            at, done = stretch * 4 * bits, 0
-            group = padded[stretch * 32 : stretch * 32 + 32]
-            for piece in (8, 4, 2, 1):
-                if bits & piece:
-                    step, mask = 4 * piece, (1 << piece) - 1
-                    for j in range(step):
-                        byte = 0
-                        for i in range(8 // piece):
-                            byte |= ((group[j + i * step] >> done) & mask) << (i * piece)
-                        packed[r, at + j] = byte
-                    at += step
-                    done += piece
+        _pack_row(padded, bits, packed[r])
     return packed
+
+
+@njit(cache=True)
+def _pack_row(codes: Bytes, bits: int, packed: Bytes) -> None:
+    """Each piece has its own loop of constant length, as in ``unpack_row``."""
+    at = 0
+    for stretch in range(len(codes) // 32):
+        group, done = codes[stretch * 32 : stretch * 32 + 32], 0
+        if bits & 8:
+            packed[at : at + 32] = group
+            at += 32
+        if bits & 4:
+            piece = packed[at : at + 16]
+            for j in range(16):
+                piece[j] = (group[j] & 15) | (group[16 + j] & 15) << 4
+            at += 16
+            done += 4
+        if bits & 2:
+            piece = packed[at : at + 8]
+            for i in range(4):
+                for j in range(8):
+                    piece[j] |= (group[8 * i + j] >> done & 3) << (2 * i)
+            at += 8
+            done += 2
+        if bits & 1:
+            piece = packed[at : at + 4]
+            for i in range(8):
+                for j in range(4):
+                    piece[j] |= (group[4 * i + j] >> done & 1) << i
+            at += 4
 
 
 @njit(cache=True)

@@ -7,13 +7,15 @@ it. The kinds, for a weight with code c in scope s:
 * ``signed``: sign bit on top, index into the scope's magnitudes: ``+- table[s, index]``
 * ``affine``: ``(c - zero[s]) * scale[s]``
 * ``split``: ``(c - zero[s, id]) * scale[s, id]`` with a three-valued id per weight (SplitQuant, compact)
+* ``sparse``: as ``split``, the id in two parts: a bit for every weight says whether it lies in an outer cluster, and
+  one for each that does says in which (SplitQuant, its outer planes kept sparse)
 * ``planes``: the sum over three planes, each ``affine`` with its own codes (SplitQuant, as published)
 * ``scaled``: ``table[c] * scale[s]`` with one table for the tensor
 * ``trellis``: ``table[window] * q[s]^2 / 65536``, where the window is the last few bits of the row's stream of codes,
   so the codes before a weight choose among the levels too; levels are bfloat16, ``q`` is a byte
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import ceil, log2, prod
 from typing import Any, Literal
 
@@ -22,8 +24,8 @@ from numpy.typing import NDArray
 
 from backcast.compress.bits import pack, pack_trits, row_bytes, trit_bytes, unpack, unpack_trits, windows
 
-Kind = Literal["signed", "affine", "split", "planes", "scaled", "trellis"]
-Scope = Literal["tensor", "row", "block"]
+Kind = Literal["signed", "affine", "split", "sparse", "planes", "scaled", "trellis"]
+Scope = Literal["tensor", "group", "row", "block"]
 Floats = NDArray[np.float32]
 Tensors = dict[str, NDArray[Any]]
 
@@ -38,12 +40,14 @@ class Layout:
     bits: int
     """Per code (sign included), 1 to 8."""
     scope: Scope = "block"
-    """What shares scales: the whole tensor, a row, or ``block`` consecutive weights of a row."""
+    """What shares scales: the tensor, ``block`` consecutive rows (``group``), a row, or ``block`` weights of a row."""
     block: int = 64
     entries: int = 0
     """Magnitudes per scope (``signed``) or levels of the table (``scaled``, ``trellis``)."""
     fine: bool = False
     """``signed`` only: magnitudes in 8 bits relative to a half-precision scale of the scope, not 16 bits each."""
+    outer: int = 0
+    """Weights in the outer two clusters (``sparse``)."""
     kept: int = 0
     """Weights stored exactly, as index and value."""
     kept_bits: int = 16
@@ -56,13 +60,20 @@ class Layout:
 
     @property
     def per_row(self) -> int:
-        """Scopes in a row (1 for ``row`` and ``tensor``)."""
+        """Scopes in a row (1 unless they are blocks)."""
         return ceil(self.columns / self.block) if self.scope == "block" else 1
 
     @property
     def scopes(self) -> int:
         """Scopes in the tensor."""
-        return 1 if self.scope == "tensor" else self.rows * self.per_row
+        if self.scope == "tensor":
+            return 1
+        return ceil(self.rows / self.span) * self.per_row
+
+    @property
+    def span(self) -> int:
+        """Rows that share a scope, the whole tensor's aside."""
+        return self.block if self.scope == "group" else 1
 
     def shapes(self) -> dict[str, tuple[type, tuple[int, ...]]]:
         """Stored tensors by name, with dtype and shape: the formula of the size."""
@@ -84,6 +95,9 @@ class Layout:
             found |= {"scale": (np.int16, shape), "zero": (np.int16, shape)}
         if self.kind == "split":
             found["ids"] = (np.uint8, (self.rows * trit_bytes(self.columns),))
+        elif self.kind == "sparse":
+            found["outer"] = (np.uint8, (self.rows * ceil(self.columns / 8),))
+            found["upper"] = (np.uint8, (ceil(self.outer / 8),))
         if self.kept:
             value = np.int16 if self.kept_bits == 16 else np.int32
             found |= {"kept_index": (np.int32, (self.kept,)), "kept_value": (value, (self.kept,))}
@@ -154,8 +168,8 @@ def spread(values: NDArray[Any], layout: Layout) -> NDArray[Any]:
     tail = values.shape[1:]
     if layout.scope == "tensor":
         return values.reshape(1, 1, *tail)
-    if layout.scope == "row":
-        return values.reshape(layout.rows, 1, *tail)
+    if layout.scope in ("row", "group"):
+        return np.repeat(values, layout.span, axis=0)[: layout.rows].reshape(layout.rows, 1, *tail)
     by_block = values.reshape(layout.rows, layout.per_row, *tail)
     return np.repeat(by_block, layout.block, axis=1)[:, : layout.columns]
 
@@ -169,13 +183,33 @@ def store(layout: Layout, unit: np.float32, codes: NDArray[np.uint8], **tensors:
     found: Tensors = {"weight": np.concatenate([pack(plane, layout.bits).ravel() for plane in planes])}
     found["unit"] = np.array([unit], dtype=np.float32).view(np.int32)
     if "ids" in tensors:
-        tensors["ids"] = pack_trits(tensors["ids"]).ravel()
+        tensors |= _pack_ids(tensors.pop("ids"), layout)
     found |= {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     expected = layout.shapes()
     actual = {name: (value.dtype.type, value.shape) for name, value in found.items()}
     if expected != actual:
         raise AssertionError(f"stored tensors {actual} are not those of the layout, {expected}")
     return Encoded(layout, found)
+
+
+def _pack_ids(ids: NDArray[np.uint8], layout: Layout) -> Tensors:
+    if layout.kind != "sparse":
+        return {"ids": pack_trits(ids).ravel()}
+    outer = ids != 1
+    upper = np.packbits(ids[outer] == 2, bitorder="little")
+    return {"outer": np.packbits(outer, axis=1, bitorder="little").ravel(), "upper": upper}
+
+
+def cluster_ids(layout: Layout, tensors: Tensors) -> NDArray[np.uint8]:
+    """(rows, columns) the cluster 0, 1 or 2 of every weight of a ``split`` or ``sparse`` layout."""
+    if layout.kind == "split":
+        return unpack_trits(tensors["ids"].reshape(layout.rows, -1), layout.columns)
+    outer = np.unpackbits(
+        tensors["outer"].reshape(layout.rows, -1), axis=1, count=layout.columns, bitorder="little"
+    ).astype(bool)
+    ids = np.ones(outer.shape, dtype=np.uint8)
+    ids[outer] = 2 * np.unpackbits(tensors["upper"], count=layout.outer, bitorder="little")
+    return ids
 
 
 def decode(encoded: Encoded) -> Floats:
@@ -212,9 +246,20 @@ def _values(layout: Layout, tensors: Tensors) -> Floats:
     if layout.kind == "planes":
         planes_of = [(codes[p].astype(np.float32) - zero[..., p]) * scale[..., p] for p in range(3)]
         return _floats(planes_of[0] + planes_of[1] + planes_of[2])
-    ids = unpack_trits(tensors["ids"].reshape(rows, -1), columns)[..., None]
+    ids = cluster_ids(layout, tensors)[..., None]
     own_zero, own_scale = (np.take_along_axis(part, ids, 2)[..., 0] for part in (zero, scale))
     return _floats((codes[0].astype(np.float32) - own_zero) * own_scale)
+
+
+def by_row(encoded: Encoded) -> Encoded:
+    """The same numbers with a scope for every row where groups of rows shared one; for formats that know no groups."""
+    layout = encoded.layout
+    if layout.scope != "group":
+        return encoded
+    tensors = dict(encoded.tensors)
+    for name in {"scale", "zero", "table"} & tensors.keys():
+        tensors[name] = np.repeat(tensors[name], layout.span, axis=0)[: layout.rows]
+    return Encoded(replace(layout, scope="row"), tensors)
 
 
 def squares(scale: NDArray[np.uint8]) -> Floats:

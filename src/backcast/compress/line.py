@@ -111,15 +111,36 @@ def magnitudes(weights: NDArray[np.floating], *, name: str = "weights", ties: bo
     return Line(found.points[keep], found.counts[keep], found.within, keys)
 
 
+def weighted(on: Line, power: float) -> Line:
+    """The line with every value counted ``|value| ** power`` times: cuts then minimise the error so weighted.
+
+    Errors inside the bins of a binned line are left out, as no cut can change them.
+    """
+    if not np.isfinite(power):
+        raise BadInput(f"weigh: '{power}' is not a finite number")
+    return Line(on.points, on.counts * np.abs(on.points) ** power, 0.0, on.keys)
+
+
 def _binned(values: NDArray[np.floating], name: str, magnitude: bool) -> Line:
     flat = np.ascontiguousarray(values, dtype=np.float32).ravel()
-    counts, sums, squares = segment.histogram(flat.view(np.uint32), magnitude)
-    used = np.flatnonzero(counts)
-    if used[0] < FINITE[0] or used[-1] > FINITE[1]:
-        check_finite(values, name)
+    bits = flat.view(np.uint32)
+    if not (bits[:SORTABLE] & 0xFFFF).any():  # bfloat16 so far
+        counts, brief = segment.count(bits, magnitude)
+        if brief:
+            used = _used(counts, values, name)
+            return Line(segment.values(used), counts[used].astype(np.float64), 0.0, used)
+    counts, sums, squares = segment.histogram(bits, magnitude)
+    used = _used(counts, values, name)
     n, total = counts[used].astype(np.float64), sums[used]
     within = float(np.maximum(squares[used] - total**2 / n, 0.0).sum())
     return Line(total / n, n, within, used)
+
+
+def _used(counts: NDArray[np.int64], values: NDArray[np.floating], name: str) -> NDArray[np.int64]:
+    used = np.flatnonzero(counts)
+    if used[0] < FINITE[0] or used[-1] > FINITE[1]:
+        check_finite(values, name)
+    return used
 
 
 def assign(on: Line, cut: Cut, values: NDArray[np.float32], sign: int = 0) -> NDArray[np.uint8]:

@@ -19,6 +19,8 @@ FEW = 8
 TILE = 1 << 20
 """Weights decoded at a time for a GEMM: 4 MB in float32."""
 
+Kept = tuple[Any, Any, Any]
+
 SHARE = 1 << 21
 """Weights that keep one more thread busy."""
 
@@ -118,20 +120,26 @@ class PackedLinear(_Stored, nn.Linear):
         bias_ = nn.Parameter(torch.empty(layout.rows, device=device, dtype=dtype)) if bias else None
         self.register_parameter("bias", bias_)
         self._seen: tuple[Any, ...] = ()
-        self._views: tuple[kernels.Stored, Any] | None = None
+        self._views: tuple[kernels.Stored, Kept | None] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` (..., in_features) in any floating dtype; the product is taken in float32 on CPU."""
-        # Decoding token by token is mostly calls: what autograd adds to each is saved where nothing wants a gradient.
-        wanted = torch.is_grad_enabled() and x.requires_grad
-        y: Tensor = _Product.apply(x, self) if wanted else _product(self, x)  # type: ignore[no-untyped-call]
+        # Decoding token by token is mostly calls: what autograd adds to each is saved where nothing wants a gradient,
+        # and what reshapes and casts add, where there is nothing to reshape and cast.
+        y: Tensor
+        if x.requires_grad and torch.is_grad_enabled():
+            y = _Product.apply(x, self)  # type: ignore[no-untyped-call]
+        elif self.route == "fast" and x.dtype is torch.float32 and x.numel() <= FEW * x.shape[-1] and x.is_cpu:
+            y = _few(self, x.detach() if x.requires_grad else x)
+        else:
+            y = _product(self, x)
         return y if self.bias is None else y + self.bias.to(y.dtype)
 
     def extra_repr(self) -> str:
         """Shape, kind and bits."""
         return f"{self.in_features}, {self.out_features}, {self.layout.kind}, {self.layout.true_bits():.3f} bits"
 
-    def views(self) -> tuple[kernels.Stored, tuple[Any, Any, Any]]:
+    def views(self) -> tuple[kernels.Stored, Kept | None]:
         """What the CPU kernels take: the stored matrix, and (row, column, difference) of the weights kept exactly."""
         weight = self._parameters["weight"]
         assert weight is not None
@@ -184,11 +192,15 @@ def _product(module: PackedLinear, x: Tensor) -> Tensor:
 
 
 def _few(module: PackedLinear, x: Tensor) -> Tensor:
-    """Straight from the packed rows, which threads share."""
-    matrix, (rows, columns, difference) = module.views()
-    vectors, out = x.contiguous().numpy(), np.empty((len(x), module.out_features), dtype=np.float32)
-    threads = min(torch.get_num_threads(), max(module.layout.weights // SHARE, 1))
-    if threads == 1:
+    """Straight from the packed rows, which threads share; ``x`` is (..., columns) in float32."""
+    if x.shape[-1] != module.in_features:  # the kernels would read past the end
+        raise RuntimeError(f"input of {tuple(x.shape)} does not end in the {module.in_features} features of the layer")
+    matrix, kept = module.views()
+    shape = (*x.shape[:-1], module.out_features)
+    vectors = np.ascontiguousarray(x.numpy()).reshape(-1, module.in_features)
+    out = np.empty((len(vectors), module.out_features), dtype=np.float32)
+    threads = min(torch.get_num_threads(), module.in_features * module.out_features // SHARE)
+    if threads < 2:
         kernels.multiply(matrix, vectors, 0, module.out_features, out)
     else:
         edges = np.linspace(0, module.out_features, threads + 1).astype(int)
@@ -198,14 +210,14 @@ def _few(module: PackedLinear, x: Tensor) -> Tensor:
         ]
         for part in work:
             part.result()
-    if len(rows):
-        kernels.add_kept(vectors, rows.numpy(), columns.numpy(), difference.numpy(), out)
-    return torch.from_numpy(out)
+    if kept is not None:
+        kernels.add_kept(vectors, *kept, out)
+    return torch.from_numpy(out.reshape(shape))
 
 
 def _many(module: PackedLinear, x: Tensor) -> Tensor:
     """Tile by tile: decode rows, multiply densely."""
-    matrix, (rows, columns, difference) = module.views()
+    matrix, kept = module.views()
     height = max(TILE // module.in_features, 1)
     tile = torch.empty(min(height, module.out_features), module.in_features)
     y = torch.empty(len(x), module.out_features)
@@ -213,16 +225,16 @@ def _many(module: PackedLinear, x: Tensor) -> Tensor:
         last = min(first + height, module.out_features)
         kernels.decode_rows(matrix, first, last, tile.numpy())
         y[:, first:last] = x @ tile[: last - first].T
-    if len(rows):
+    if kept is not None:
+        rows, columns, difference = map(torch.from_numpy, kept)
         y.index_add_(1, rows, x[:, columns] * difference)
     return y
 
 
-def _kept(layout: Layout, tensors: dict[str, Tensor], matrix: kernels.Stored) -> tuple[Tensor, Tensor, Tensor]:
-    """Row, column and what the kernels lack at each weight that is kept exactly."""
+def _kept(layout: Layout, tensors: dict[str, Tensor], matrix: kernels.Stored) -> Kept | None:
+    """Row, column and what the kernels lack at each weight that is kept exactly; None if there is none."""
     if not layout.kept:
-        none = torch.zeros(0, dtype=torch.int64)
-        return none, none, torch.zeros(0)
+        return None
     where = tensors["kept_index"].to(torch.int64) & 0xFFFFFFFF
     rows, columns = where // layout.columns, where % layout.columns
     coded = np.empty((1, layout.columns), dtype=np.float32)
@@ -231,7 +243,7 @@ def _kept(layout: Layout, tensors: dict[str, Tensor], matrix: kernels.Stored) ->
         if i == 0 or r != int(rows[i - 1]):
             kernels.decode_rows(matrix, r, r + 1, coded)
         difference[i] -= float(coded[0, c])
-    return rows, columns, difference
+    return rows.numpy(), columns.numpy(), difference.numpy()
 
 
 @cache

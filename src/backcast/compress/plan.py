@@ -35,7 +35,7 @@ CANDIDATES: dict[str, Settings] = {
 
 AS_IT_IS = "as it is"
 
-SAMPLE = 1 << 20
+SAMPLE = 1 << 17
 """Weights of a layer whose error is measured: all of a smaller one, evenly spaced rows of a larger one."""
 
 _UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}

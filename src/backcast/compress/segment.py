@@ -109,6 +109,39 @@ def histogram(bits: NDArray[np.uint32], magnitude: bool) -> tuple[NDArray[np.int
     return counts, sums, squares
 
 
+@njit(cache=True)
+def count(bits: NDArray[np.uint32], magnitude: bool) -> tuple[NDArray[np.int64], bool]:
+    """(65536,) how many float32 values (given as bits) have each ``key``, and whether all are bfloat16 values.
+
+    If so, each is alone in its bin and counts say everything. Four tables: one addition need not wait for the last.
+    """
+    one, two = np.zeros(65536, dtype=np.uint32), np.zeros(65536, dtype=np.uint32)
+    three, four = np.zeros(65536, dtype=np.uint32), np.zeros(65536, dtype=np.uint32)
+    seen, upper = np.uint32(0), np.uint32(16)
+    whole = bits.size // 4 * 4
+    for i in range(0, whole, 4):
+        a, b, c, d = bits[i], bits[i + 1], bits[i + 2], bits[i + 3]
+        seen |= a | b | c | d
+        one[a >> upper] += np.uint32(1)
+        two[b >> upper] += np.uint32(1)
+        three[c >> upper] += np.uint32(1)
+        four[d >> upper] += np.uint32(1)
+    for i in range(whole, bits.size):
+        seen |= bits[i]
+        one[bits[i] >> upper] += np.uint32(1)
+    counts = np.zeros(65536, dtype=np.int64)
+    for pattern in range(65536):
+        each = np.int64(one[pattern]) + np.int64(two[pattern]) + np.int64(three[pattern]) + np.int64(four[pattern])
+        counts[key(pattern << 16, magnitude)] += each
+    return counts, (seen & np.uint32(0xFFFF)) == 0
+
+
+def values(keys: NDArray[np.int64]) -> Array:
+    """The bfloat16 values whose ``key`` these are; not negative where signs were left out."""
+    patterns = np.where(keys >= 0x8000, keys ^ 0x8000, keys ^ 0xFFFF).astype(np.uint32)
+    return (patterns << np.uint32(16)).view(np.float32).astype(np.float64)
+
+
 @njit(cache=True, inline="always")
 def key(bits: int, magnitude: bool) -> int:
     """The upper 16 bits of a float32, turned so that keys ascend as values do; minus zero is zero."""

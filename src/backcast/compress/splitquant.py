@@ -26,7 +26,9 @@ class SplitQuant:
     block: int = 64
     masked: bool = False
     """Grids that span their own cluster only. As published (False) each also reaches to the zeros of its plane."""
-    form: Literal["compact", "planes"] = "compact"
+    form: Literal["compact", "sparse", "planes"] = "compact"
+    """An id of 1.6 bits beside each code; positions of the outer clusters' weights, a bit each, and one more each for
+    those; or three planes."""
     clusters: Literal["tensor", "row"] = "tensor"
     """What is clustered together: the whole tensor, or each row by itself (as V1 does with a convolution's kernels)."""
 
@@ -60,7 +62,7 @@ def split(weights: Floats, cuts: tuple[float, float]) -> tuple[Floats, Floats, F
 
 def by_kernel(settings: SplitQuant) -> SplitQuant:
     """The settings for a convolution (one kernel a row): clusters of each kernel, unless the grid is the tensor's."""
-    return settings if settings.scope == "tensor" else replace(settings, clusters="row")
+    return settings if settings.scope in ("tensor", "group") else replace(settings, clusters="row")
 
 
 def _single(cuts: tuple[float, float]) -> tuple[float, float]:
@@ -71,14 +73,14 @@ def encode(weights: Floats, settings: SplitQuant, name: str = "weights") -> Enco
     """Splits and quantises a matrix (rows, columns); an empty cluster stores zeros and never a NaN."""
     if not 1 <= settings.bits <= 8:
         raise BadInput(f"bits: '{settings.bits}' is outside 1..8 for splitquant")
-    kind: Literal["split", "planes"] = "split" if settings.form == "compact" else "planes"
+    kind: Literal["split", "planes"] = "planes" if settings.form == "planes" else "split"
     rows, columns = weights.shape
     layout = Layout(rows, columns, kind, settings.bits, settings.scope, settings.block)
     if kind == "planes" and settings.masked:
         raise BadInput("masked ranges hold no zero, so three planes cannot have them; use the compact form")
-    if settings.clusters == "row" and layout.scope == "tensor":
+    if settings.clusters == "row" and layout.scope in ("tensor", "group"):
         raise BadInput(
-            "clusters of each row want grids of each row or block, not of the tensor; use scope row or block"
+            f"clusters of each row want grids of each row or block, not of the {layout.scope}; use scope row or block"
         )
     unit = unit_of(weights)
     # Rows that are clustered together, each part a matrix of its own to the loops below.
@@ -104,4 +106,6 @@ def encode(weights: Floats, settings: SplitQuant, name: str = "weights") -> Enco
         blank = np.rint(spread(zero, layout)).astype(np.uint8)
         planes = np.stack([np.where(ids == p, codes, np.broadcast_to(blank[..., p], ids.shape)) for p in range(3)])
         return store(layout, unit, planes, scale=half(scale), zero=half(zero))
+    if settings.form == "sparse":
+        layout = replace(layout, kind="sparse", outer=int((ids != 1).sum()))
     return store(layout, unit, codes, ids=ids, scale=half(scale), zero=half(zero))

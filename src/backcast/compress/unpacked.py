@@ -26,7 +26,7 @@ def take_rows(layout: Layout, stored: Stored, rows: Tensor) -> tuple[Layout, Sto
 
     Raises ValueError for any other layout: only embeddings are read by rows, and those are packed as even grids.
     """
-    if layout.kind != "affine" or layout.scope == "tensor":
+    if layout.kind != "affine" or layout.scope in ("tensor", "group"):
         raise ValueError(f"rows of a {layout.kind} matrix with scope {layout.scope} cannot be taken alone")
     found = {"weight": stored["weight"].view(layout.rows, -1)[rows].reshape(-1), "unit": stored["unit"]}
     for name in ("scale", "zero"):
@@ -61,7 +61,7 @@ def _values(layout: Layout, stored: Stored) -> Tensor:
     if layout.kind == "planes":
         parts = [(codes[p].float() - zero[..., p]) * scale[..., p] for p in range(3)]
         return parts[0] + parts[1] + parts[2]
-    ids = _unpack_trits(stored["ids"].view(rows, -1), columns).long()[..., None]
+    ids = _cluster_ids(layout, stored).long()[..., None]
     own_zero, own_scale = (part.gather(2, ids)[..., 0] for part in (zero, scale))
     return (codes[0].float() - own_zero) * own_scale
 
@@ -83,8 +83,8 @@ def _spread(values: Tensor, layout: Layout) -> Tensor:
     tail = values.shape[1:]
     if layout.scope == "tensor":
         return values.view(1, 1, *tail)
-    if layout.scope == "row":
-        return values.view(layout.rows, 1, *tail)
+    if layout.scope in ("row", "group"):
+        return values.repeat_interleave(layout.span, dim=0)[: layout.rows].view(layout.rows, 1, *tail)
     by_block = values.view(layout.rows, layout.per_row, *tail)
     return by_block.repeat_interleave(layout.block, dim=1)[:, : layout.columns]
 
@@ -110,6 +110,21 @@ def _windows(codes: Tensor, bits: int) -> Tensor:
     for back in range(1, -(-window_bits(bits) // bits)):
         found[:, back:] |= codes[:, :-back] << (back * bits)
     return found & ((1 << window_bits(bits)) - 1)
+
+
+def _cluster_ids(layout: Layout, stored: Stored) -> Tensor:
+    if layout.kind == "split":
+        return _unpack_trits(stored["ids"].view(layout.rows, -1), layout.columns)
+    outer = _unpack_bits(stored["outer"].view(layout.rows, -1))[:, : layout.columns].bool()
+    ids = torch.ones(outer.shape, dtype=torch.uint8, device=outer.device)
+    ids[outer] = 2 * _unpack_bits(stored["upper"].view(1, -1))[0, : layout.outer]
+    return ids
+
+
+def _unpack_bits(packed: Tensor) -> Tensor:
+    """(n, 8 * bytes) of (n, bytes), lowest bit first."""
+    places = torch.arange(8, dtype=torch.uint8, device=packed.device)
+    return (packed[..., None] >> places & 1).view(len(packed), -1)
 
 
 def _unpack_trits(packed: Tensor, columns: int) -> Tensor:

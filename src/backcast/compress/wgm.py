@@ -29,6 +29,7 @@ from backcast.compress.line import (
     magnitudes,
     normalised,
     settle,
+    weighted,
 )
 from backcast.core.errors import BadInput, nearest
 
@@ -42,12 +43,15 @@ class WGM:
     groups: int = 8
     scope: Scope = "block"
     block: int = 64
+    """Weights of a block, or rows of a group."""
     solver: Solver = "exact"
     """``exact`` optimum, ``greedy`` merging (GG), ``window`` (WGM), ``refined``: window, then locally optimised."""
     window: int = 64
     lam: float = 0.0
     """Regulariser: raw, or t in [0, 1] with ``normalise``. Raw values above 0 ruin blocks (see the docs)."""
     normalise: bool = False
+    weigh: float = 0.0
+    """Power p: a weight's squared error counts ``|w| ** p`` times. Exact solver only; 0 counts all alike."""
     protect: float = 0.0
     """Share of the weights kept exactly: the largest magnitudes of the tensor."""
     protect_least: int = 0
@@ -93,6 +97,7 @@ def encode(weights: Floats, settings: WGM, name: str = "weights") -> Encoded:
     """Groups and stores a matrix (rows, columns)."""
     if not 1 <= settings.groups <= 128:
         raise BadInput(f"groups: '{settings.groups}' is outside 1..128")
+    check_weighing(settings)
     check_finite(weights, name)
     kept = extremes(weights, _how_many(settings, weights.size))
     unit = unit_of(weights)
@@ -114,6 +119,15 @@ def encode(weights: Floats, settings: WGM, name: str = "weights") -> Encoded:
     return store(layout, unit, codes, **_table(table, settings.fine), **tensors)
 
 
+def check_weighing(settings: WGM) -> None:
+    """Raises BadInput where ``weigh`` would do nothing."""
+    if settings.weigh and (settings.shared or settings.solver != "exact" or settings.lam):
+        raise BadInput(
+            "weigh: only the exact solver without lambda weighs errors, as in presets exact and v3; "
+            "it would do nothing here, so leave it out"
+        )
+
+
 def _how_many(settings: WGM, weights: int) -> int:
     if not 0 <= settings.protect < 1:
         raise BadInput(f"protect: '{settings.protect}' is outside [0, 1)")
@@ -133,7 +147,8 @@ def _solve(values: Floats, settings: WGM) -> tuple[Cut, NDArray[np.integer]]:
     """Cuts the magnitudes of ``values``; the cut and the run of every value (zeros in the lowest)."""
     if settings.solver == "exact":
         on = magnitudes(values)
-        cut = exact(on, settings.groups, _raw(on, settings))
+        goal = weighted(on, settings.weigh) if settings.weigh else on
+        cut = exact(goal, settings.groups, _raw(on, settings))
         return cut, assign(on, cut, np.abs(values))
     used = np.flatnonzero(values)
     sizes = np.abs(values.ravel()[used])
@@ -164,8 +179,10 @@ def _tensor(rest: Floats, layout: Layout, settings: WGM) -> tuple[NDArray[np.flo
 
 
 def _rows(rest: Floats, layout: Layout, settings: WGM) -> tuple[NDArray[np.float64], NDArray[np.integer]]:
-    cuts, labels = zip(*(_solve(row, settings) for row in rest), strict=True)
-    return np.stack([_padded(cut.means, layout.entries) for cut in cuts]), np.stack(labels)
+    """Every row, or every ``layout.span`` consecutive rows, by themselves; the last rows may be fewer."""
+    parts = [rest[at : at + layout.span] for at in range(0, len(rest), layout.span)]
+    cuts, labels = zip(*(_solve(part, settings) for part in parts), strict=True)
+    return np.stack([_padded(cut.means, layout.entries) for cut in cuts]), np.concatenate(labels)
 
 
 def _blocks(rest: Floats, layout: Layout, settings: WGM) -> tuple[NDArray[np.float64], NDArray[np.integer]]:
@@ -185,7 +202,7 @@ def _blocks(rest: Floats, layout: Layout, settings: WGM) -> tuple[NDArray[np.flo
 
 
 def _many(part: Floats, settings: WGM) -> tuple[NDArray[np.float64], NDArray[np.integer]]:
-    if settings.solver == "exact" and part.shape[1] <= WIDEST:
+    if settings.solver == "exact" and part.shape[1] <= WIDEST and not settings.weigh:
         sizes = np.abs(part)
         lam: float | NDArray[np.float64] = settings.lam
         if settings.normalise:
@@ -195,4 +212,4 @@ def _many(part: Floats, settings: WGM) -> tuple[NDArray[np.float64], NDArray[np.
     return np.stack([_padded(cut.means, settings.groups) for cut in cuts]), np.stack(labels)
 
 
-_BY_SCOPE = {"tensor": _tensor, "row": _rows, "block": _blocks}
+_BY_SCOPE = {"tensor": _tensor, "group": _rows, "row": _rows, "block": _blocks}

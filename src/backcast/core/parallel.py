@@ -1,4 +1,4 @@
-"""One map for everything that goes over items: serial, or processes on this machine (joblib)."""
+"""One map for everything that goes over items: serial, or processes or threads on this machine (joblib)."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -20,7 +20,8 @@ def pmap(
 ) -> list[Out]:
     """``[function(item) for item in items]``, spread over ``jobs`` workers (-1: all cores); results in item order.
 
-    ``engine``: "serial" or "processes"; by default serial for one job. The results do not depend on it. The first
+    ``engine``: "serial", "processes", or "threads" for work that lets go of the interpreter; by default serial for one
+    job. The results do not depend on it. The first
     error stops the map and is raised here. A ``label`` shows progress.
     """
     chosen = engine or ("serial" if jobs == 1 else "processes")
@@ -46,8 +47,17 @@ def _processes(function: Callable[[In], Out], items: Sequence[In], jobs: int) ->
     return results
 
 
+def _threads(function: Callable[[In], Out], items: Sequence[In], jobs: int) -> Iterator[Out]:
+    from joblib import Parallel, delayed
+
+    parallel = Parallel(n_jobs=jobs, backend="threading", return_as="generator", batch_size=1)
+    results: Iterator[Out] = parallel(delayed(function)(item) for item in items)
+    return results
+
+
 ENGINES: dict[str, Callable[[Callable[..., Any], Sequence[Any], int], Iterator[Any]]] = {
     "serial": _serial,
     "processes": _processes,
+    "threads": _threads,
 }
 """The engines by name; a cluster back-end joins by one more entry."""

@@ -5,6 +5,9 @@ from typing import Any
 
 from backcast.core.errors import InertMethod
 
+PATIENCE = 20
+"""Batches after which a part of a training that had opportunities in all of them, and used none, stops it."""
+
 
 @dataclass(frozen=True)
 class Vital:

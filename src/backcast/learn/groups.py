@@ -65,8 +65,11 @@ class GroupSums:
         self.ratio_sum += float(ratio.sum())
         self.ratio_shift += float((ratio - 1).abs().sum())
 
-    def vitals(self, replay: bool) -> list[Vital]:
-        """Shares of groups over the whole training, and with ``replay`` the mean ratio of replayed tokens."""
+    def vitals(self, replay: bool, aged: bool = True) -> list[Vital]:
+        """Shares of groups over the whole training, and with ``replay`` the mean ratio of replayed tokens.
+
+        Unless some replayed row was ``aged``, written by an earlier policy, a ratio of exactly 1 is in order.
+        """
         count, ratios = max(self.groups, 1), max(self.ratios, 1)
         known = self.groups > 0
         shares = [
@@ -93,9 +96,10 @@ class GroupSums:
             Vital(
                 "replay/ratio_shift",
                 self.ratio_shift / ratios if self.ratios else None,
-                1e-9,
+                1e-9 if aged else 0,
                 0.5,
-                "Mean distance of that ratio from 1; exactly 0 means that replayed rows are taken for fresh ones.",
+                "Mean distance of that ratio from 1; exactly 0 while rows have an age means that they are taken for "
+                "fresh ones.",
             ),
         ]
         return [*shares, *(replayed if replay else [])]

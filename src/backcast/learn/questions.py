@@ -10,7 +10,7 @@ from backcast.core.errors import BadInput
 from backcast.core.problem import content_id, read_jsonl
 from backcast.learn import gym, world
 from backcast.learn.rewards import content, same
-from backcast.lm.chat import last_answer
+from backcast.lm.chat import last_answer, split_thinking
 
 WORLD = "world"
 """Instead of a file or a model: the small world of ``backcast.learn.world``."""
@@ -71,7 +71,19 @@ def is_right(text: str, answer: str, kind: str) -> bool:
         return world.right(text, answer)
     if gym.is_gym(kind):
         return gym.score(last_answer(text), kind) >= 1.0
-    return same(last_answer(text), answer, kind)  # type: ignore[arg-type]
+    return same(stated(text, kind), answer, kind)  # type: ignore[arg-type]
+
+
+def stated(text: str, kind: str) -> str | None:
+    """The answer that a reply states (``last_answer``); a reply that states none may be the answer itself.
+
+    Of a choice that is the bare letter only: many sentences begin with "A".
+    """
+    found = last_answer(text)
+    if found is not None:
+        return found
+    reply = split_thinking(text)[1].strip().rstrip(".")
+    return reply if kind != "choice" or len(reply.strip("().: ")) == 1 else None
 
 
 def correct(completions: Sequence[Any], answer: Sequence[str], kind: Sequence[str], **_: Any) -> list[float]:

@@ -114,6 +114,11 @@ class _Redraw:
         if draws:
             self._last[f"{self.name}/age"] = sum(ages) / len(ages)
 
+    @property
+    def aged(self) -> bool:
+        """Whether any row drawn so far was written by an earlier policy."""
+        return self._sums.old > 0
+
     def metrics(self) -> dict[str, float]:
         """Of the last batch: share of rows drawn, their mean age in steps, rows in the buffer, batches skipped."""
         return dict(self._last)

@@ -14,7 +14,7 @@ import torch
 
 from backcast.core.credit import Batch
 from backcast.core.errors import BadInput
-from backcast.core.vitals import Vital
+from backcast.core.vitals import PATIENCE, Vital
 from backcast.learn.grams import TokenText
 
 Category = Literal["bare", "question", "verify", "correct"]
@@ -120,11 +120,20 @@ class ForcedRethink:
                 f"quota={self.quota}, imitate={self.imitate}"
             )
         self.rng = np.random.default_rng(self.seed)
-        self.acted = self.opportunities = 0
+        self.acted = self.looked = self.usable = 0
         self.sums = dict.fromkeys(("answers", "spontaneous", "tried", "accepted", "to_right", "to_wrong"), 0)
         self._last: dict[str, float] = {}
         self._forced: list[bool] = []
         self._doubts: list[int] = []
+
+    @property
+    def opportunities(self) -> int:
+        """Batches with a second look that ended right; with any second look at all, once ``PATIENCE`` had some.
+
+        A few batches without one are chance, as a weak model's are; twenty are a model or a reward that rethinking
+        does not suit.
+        """
+        return self.looked if self.looked >= PATIENCE else self.usable
 
     def attach(self, tokenizer: Any, rank: int) -> None:
         """Takes the tokenizer; every process draws its own random numbers."""
@@ -198,6 +207,8 @@ class ForcedRethink:
 
     def count(self, attempts: Sequence[Attempt], doubts: Sequence[int], seconds: Sequence[Second], right: Any) -> None:
         """Books of a batch before replacement: spontaneous doubts, answers tried, and how they turned."""
+        self.looked += bool(seconds)
+        self.usable += any(right)
         before = [attempts[second.index].right for second in seconds]
         to_right = sum(now and not was for was, now in zip(before, right, strict=True))
         to_wrong = sum(was and not now for was, now in zip(before, right, strict=True))
@@ -224,7 +235,6 @@ class ForcedRethink:
         self._last["rethink/accepted"] = len(accepted) / max(len(seconds), 1)
         self._last["rethink/forced"] = len(accepted) / max(len(doubts), 1)
         self._last["rethink/right_after"] = sum(right) / max(len(right), 1)
-        self.opportunities += bool(seconds)
         self.acted += bool(accepted)
 
     def flag(self, batch: Batch) -> Batch:
@@ -290,12 +300,12 @@ class ForcedRethink:
         """Random state and counts."""
         return {
             "rng": self.rng.bit_generator.state,
-            "counts": [self.acted, self.opportunities],
+            "counts": [self.acted, self.looked, self.usable],
             "sums": dict(self.sums),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes a ``state_dict`` back."""
         self.rng.bit_generator.state = state["rng"]
-        self.acted, self.opportunities = state["counts"]
+        self.acted, self.looked, self.usable = state["counts"]
         self.sums = dict(state["sums"])

@@ -22,16 +22,13 @@ from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_b
 
 from backcast.core.credit import Batch, Convention, Shaper
 from backcast.core.errors import BadInput, WorkFailed
-from backcast.core.vitals import Vital, must_act
+from backcast.core.vitals import PATIENCE, Vital, must_act
 from backcast.learn.groups import GroupSums, flat_groups, scored_advantages
 from backcast.learn.keeper import Keeper, restore
 from backcast.learn.rethink import ForcedRethink
 from backcast.learn.stitch import rethink_round
 
 _Trl: Any = GRPOTrainer  # upstream's methods are partly untyped
-
-PATIENCE = 20
-"""Batches after which a part that had opportunities in all of them, and used none, stops the training."""
 
 _SCORING = (
     "num_images",
@@ -264,8 +261,9 @@ class GroupTrainer(_Trl):  # type: ignore[misc]
 
     def vitals(self) -> list[Vital]:
         """Vital signs of the groups and of every part, over the whole training (of this process)."""
-        replay = any(shaper.replays for shaper in self.shapers)
-        return [*self.group_sums.vitals(replay), *(vital for part in self.parts for vital in part.vitals())]
+        replay = [shaper for shaper in self.shapers if shaper.replays]
+        aged = any(getattr(shaper, "aged", True) for shaper in replay)
+        return [*self.group_sums.vitals(bool(replay), aged), *(vital for part in self.parts for vital in part.vitals())]
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)

@@ -147,19 +147,9 @@ def tiny_vlm(seed: int = 0) -> tuple[Any, Any]:
 
 
 def _image_processor() -> Any:
-    from transformers import ProcessorMixin, Qwen2_5_VLProcessor
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-    class ImagesOnly(Qwen2_5_VLProcessor):
-        """Qwen2.5-VL's processor without its video part."""
-
-        def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
-            self.image_token, self.video_token = "<|image_pad|>", "<|video_pad|>"
-            self.image_token_id, self.video_token_id = tokenizer.convert_tokens_to_ids(
-                [self.image_token, self.video_token]
-            )
-            parent: Any = ProcessorMixin  # untyped upstream
-            parent.__init__(self, image_processor, tokenizer, chat_template=chat_template)
+    from backcast.lm.processors import images_only
 
     tokenizer = tiny_tokenizer()
     tokenizer.add_special_tokens({"additional_special_tokens": _VISION})
@@ -167,4 +157,13 @@ def _image_processor() -> Any:
     pixels = Qwen2VLImageProcessorPil(patch_size=4, merge_size=2, temporal_patch_size=2, size=size)
     tokenizer.chat_template = CHATML_IMAGES
     tokenizer.padding_side = "left"  # as generation needs it
-    return ImagesOnly(pixels, tokenizer, chat_template=CHATML_IMAGES)
+    return images_only("qwen2_5_vl", pixels, tokenizer, CHATML_IMAGES)
+
+
+def make_tiny_vlm(folder: Path, seed: int = 0) -> Path:
+    """Saves ``tiny_vlm`` as a Hugging Face folder, as the stock one is laid out, and returns the folder."""
+    model, processor = tiny_vlm(seed)
+    model.save_pretrained(folder)
+    processor.image_processor.save_pretrained(folder)
+    processor.tokenizer.save_pretrained(folder)
+    return folder

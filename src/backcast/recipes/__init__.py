@@ -38,10 +38,22 @@ METHODS = (
     Method(7, "WGM", "2509.03054", "compress", "wgm"),
     Method(8, "SplitQuantV2", "2503.07657", "compress", "splitquant"),
     Method(9, "Constant-memory games", "2505.07008", "games", "games"),
-    Method(10, "HLGP", "2502.08340", "routing", None),
+    Method(10, "HLGP", "2502.08340", "routing", "routing"),
 )
 
-RECIPES = ("alphamed", "curate", "games", "hicra", "reer", "rethinker", "splitquant", "story", "study", "wgm")
+RECIPES = (
+    "alphamed",
+    "curate",
+    "games",
+    "hicra",
+    "reer",
+    "rethinker",
+    "routing",
+    "splitquant",
+    "story",
+    "study",
+    "wgm",
+)
 """Every recipe; ``recipes/<name>.py`` and ``recipes/<name>.toml``."""
 
 

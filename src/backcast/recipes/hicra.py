@@ -17,7 +17,8 @@ class Settings:
 
     problems: str = "world"
     """JSON Lines of {id?, prompt, answer, kind: numeric|choice|exact}; "world": the small world that ships with us;
-    "reasoning-gym:NAME[:SIZE]": generated questions, if that extra is installed."""
+    "reasoning-gym:NAME[:SIZE]": generated questions, if that extra is installed. A reply to a question of a file is
+    read from its last <answer> block, LaTeX box or "answer is ..."; one without any must be the bare answer."""
     model: str = "world"
     """Alias, folder, .gguf or hub id; "world": a tiny model, warmed up on the small world in about a minute."""
     alpha: float = 0.2

@@ -7,7 +7,7 @@ from typing import Any
 
 from backcast.core.run import Plan, Run, Stage, StageResult
 from backcast.learn.stages import Training
-from backcast.recipes import alphamed, curate, reer
+from backcast.recipes import alphamed, reer
 from backcast.recipes.estimate import Work, check, memory
 from backcast.text.curate import Curation, label_stage, read_labels
 from backcast.text.problems import Question, read_questions
@@ -24,7 +24,7 @@ class Settings:
     problems: str = ""
     """A question file in any known layout; a share of it is held out and judged on."""
     test: str = ""
-    """A question file that is only judged on, in place of the held-out share; the training sets must hold none of it."""
+    """A question file that is only judged on, in place of the held-out share; no arm may hold any of it."""
     model: str = "smollm2"
     """The model to train: alias, folder, .gguf or hub id. It also labels the difficulty."""
     arms: tuple[str, ...] = tuple(ARMS)
@@ -74,22 +74,23 @@ def plan(settings: Settings) -> list[Plan]:
 
 def questions(settings: Settings) -> tuple[list[Question], list[Question]]:
     """(to learn from, held out); raises BadInput if the former hold any of the latter."""
-    asked = alphamed.Settings(problems=settings.problems, test=settings.test, limit=settings.limit, train=settings.train)
+    asked = alphamed.Settings(
+        problems=settings.problems, test=settings.test, limit=settings.limit, train=settings.train
+    )
     learn, sets = alphamed.questions(asked)
     return learn, sets["in domain"]
 
 
 def run(run: Run, settings: Settings) -> dict[str, Any]:
-    """The stages ``label``, ``sets``, one per arm and seed, and ``compare``; returns a row per arm and way of judging."""
+    """The stages ``label``, ``sets``, one an arm and seed, and ``compare``; returns a row an arm and way of judging."""
     learn, held = questions(settings)
     labelled = _label(run, learn, settings)
     pool = read_labels(labelled.folder, learn)
+    seeded = (settings.size, settings.train.seed)
     sets = run.stage(
         "sets",
-        lambda folder: sets_stage(
-            folder, arm_sets(pool, settings.arms, settings.size, settings.train.seed), settings.size, settings.train.group
-        ),
-        [list(settings.arms), settings.size, settings.train.seed, settings.train.group],
+        lambda folder: sets_stage(folder, arm_sets(pool, settings.arms, *seeded), settings.size, settings.train.group),
+        [list(settings.arms), *seeded, settings.train.group],
         [labelled.folder / "traces.jsonl"],
     )
     models: dict[str, list[Path]] = {}

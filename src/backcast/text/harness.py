@@ -95,7 +95,9 @@ def _loaded(names: Sequence[str]) -> Any:
     except Exception as error:
         # Whatever its many loaders raise: a task that does not load is the user's to change.
         said = " ".join(str(error).split())[:200] or type(error).__name__
-        raise BadInput(f"lm-eval cannot load '{', '.join(names)}': {said}; offline, a task must name local data") from None
+        raise BadInput(
+            f"lm-eval cannot load '{', '.join(names)}': {said}; offline, a task must name local data"
+        ) from None
 
 
 def _evaluated(loaded: Any, model: LM, limit: int | None, seed: int) -> dict[str, Any]:

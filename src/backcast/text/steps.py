@@ -2,9 +2,9 @@
 
 Six letters name permutations of the ten digits. A task is a digit and letters to be applied to it, first to last:
 ``3 r q p =``. A solution takes a step for each letter, naming it and the digit that it leads to, and then answers:
-``r 7 q 2 p 5 ! 5``. The lines that a model is pre-trained on hold one step each, behind digits that follow from nothing,
-and as many lines show the form of an answer, mostly a hasty one. Whether a reward for the right digit alone teaches it
-to take step after step and only then to answer, is the question.
+``r 7 q 2 p 5 ! 5``. The lines that a model is pre-trained on hold one step each, behind digits that do not follow, and
+as many lines show the form of an answer, mostly a hasty one. Whether a reward for the right digit alone teaches it to
+take step after step and only then to answer, is the question.
 """
 
 import random
@@ -88,9 +88,10 @@ def _apply(known: dict[str, tuple[int, ...]], digit: int, letters: str) -> int:
 def lines(seed: int, rng: random.Random, letters: str = LETTERS, longest: int = 4) -> Iterator[str]:
     """Endless lines to pre-train on, with at most one step each, its last two words.
 
-    A task of one to ``longest`` of the ``letters``; behind the sign the letters that are done already, each with a digit that does *not*
-    follow; then, half the time, the step of the next letter, where the line breaks off: ``3 r q p = r 1 q 9``. The
-    others answer with the last digit, whether letters are left or not: ``3 r q p = r 1 ! 1 <end>``.
+    A task of one to ``longest`` of the ``letters``; behind the sign the letters that are done already, each with a
+    digit that does *not* follow; then, half the time, the step of the next letter, where the line breaks off:
+    ``3 r q p = r 1 q 9``. The others answer with the last digit, whether letters are left or not:
+    ``3 r q p = r 1 ! 1 <end>``.
     """
     known = tables(seed)
     while True:

@@ -1,7 +1,7 @@
 """Which questions to train on: the same budget on sets that differ in amount, variety or difficulty.
 
-These are AlphaMed's three guided questions, at whatever scale there is. Every arm is compared with ``mixed`` on the same
-held-out questions.
+These are AlphaMed's three guided questions, at whatever scale there is. Every arm is compared with ``mixed`` on the
+same held-out questions.
 """
 
 import json
@@ -70,7 +70,7 @@ def arm_sets(pool: Sequence[Labelled], arms: Sequence[str], size: int, seed: int
 
 
 def balanced(pool: Sequence[Labelled], size: int, seed: int = 0) -> list[Labelled]:
-    """``size`` questions, a level after the other in turn; within a level, subjects take turns. A prefix is balanced."""
+    """``size`` questions, the levels in turn; within one, subjects take turns. Every beginning is balanced."""
     levels = []
     for level in sorted({one.level for one in pool}):
         here = [one for one in pool if one.level == level]
@@ -87,9 +87,14 @@ def sets_stage(folder: Path, sets: Mapping[str, Sequence[Labelled]], size: int, 
         rows = [json.dumps(one.row(), ensure_ascii=False) + "\n" for one in Draw(tuple(some), {}).questions()]
         write_atomic(folder / f"{arm}.jsonl", "".join(rows))
     columns = ["arm", "what it asks", "questions", "missing", "mean level", "subject entropy", "groups that will teach"]
-    rows = [[arm, ARMS[arm], len(some), max(0, wanted(arm, size) - len(some)), *made_of(some, group)] for arm, some in sets.items()]
+    rows = [
+        [arm, ARMS[arm], len(some), max(0, wanted(arm, size) - len(some)), *made_of(some, group)]
+        for arm, some in sets.items()
+    ]
     return StageResult(
-        tables=[Table("The arms", columns, rows, "entropy in nats; groups: expected share with right and wrong answers")],
+        tables=[
+            Table("The arms", columns, rows, "entropy in nats; groups: expected share with right and wrong answers")
+        ],
         lineage=[f"{len(sets)} arms of at most {size} questions -> {folder.name}/"],
         outputs={arm: [one.question.id for one in some] for arm, some in sets.items()},
     )
@@ -142,17 +147,23 @@ def compare_stage(
                 estimates.append(Estimate(arm, beside.value, beside.low, beside.high))
         picture = folder / f"arms-{i + 1}.svg"
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(picture, forest(f"Accuracy above '{MIXED}', by {start.how}", estimates, "difference, 95 % interval"))
+        write_atomic(
+            picture, forest(f"Accuracy above '{MIXED}', by {start.how}", estimates, "difference, 95 % interval")
+        )
         pictures.append(f"{folder.name}/{picture.name}")
     for arm, seeds in after.items():
         unread = fmean(runs[0].unparsed / len(runs[0].questions) for runs in seeds)
-        vitals.append(Vital(f"judge/unparsed, {arm}", unread, None, 0.2, "Answers of the arm's models that cannot be read."))
+        vitals.append(
+            Vital(f"judge/unparsed, {arm}", unread, None, 0.2, "Answers of the arm's models that cannot be read.")
+        )
     columns = ["arm", "by", "n", "before", "after", "each seed", f"above {MIXED}", "low", "high"]
     blind = baselines(before[0].questions)
     note = ", ".join(f"{name} {value:.3f}" for name, value in blind.items() if value is not None)
     note = f"Intervals over questions, of the mean over seeds. Blind: {note or 'no choices'}."
     table = Table(f"Arms beside '{MIXED}'", columns, rows, note)
-    return StageResult(gaps=gaps, vitals=vitals, tables=[table], pictures=pictures, outputs={"arms": _plain(columns, rows)})
+    return StageResult(
+        gaps=gaps, vitals=vitals, tables=[table], pictures=pictures, outputs={"arms": _plain(columns, rows)}
+    )
 
 
 def _plain(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:

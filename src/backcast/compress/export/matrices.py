@@ -12,9 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from backcast.compress.bits import unpack, unpack_trits, windows
+from backcast.compress.bits import unpack, windows
 from backcast.compress.export.onnx_file import MICROSOFT, GraphFile
-from backcast.compress.layout import Encoded, Layout, kept_values, magnitude_table, single, single_brief, squares
+from backcast.compress.layout import (
+    Encoded,
+    Layout,
+    by_row,
+    cluster_ids,
+    kept_values,
+    magnitude_table,
+    single,
+    single_brief,
+    squares,
+)
 
 SMALLEST = 16
 WIDE = 128
@@ -23,6 +33,7 @@ WIDE = 128
 
 def packed_product(graph: GraphFile, x: str, name: str, encoded: Encoded) -> str:
     """``x`` (..., columns) times the transposed matrix: (..., rows)."""
+    encoded = by_row(encoded)
     layout = encoded.layout
     if layout.kind == "planes":
         # The published form: three products whose outputs add up.
@@ -91,11 +102,9 @@ def _floats(graph: GraphFile, name: str, encoded: Encoded) -> str:
     padded = layout.per_row * width
     codes: NDArray[Any] = unpack(tensors["weight"], layout.bits, layout.columns)
     bits = layout.bits
-    if layout.kind == "split":
+    if layout.kind in ("split", "sparse"):
         # The id on top of the code: one table of three times as many levels.
-        codes = codes.astype(np.int32) + (
-            unpack_trits(tensors["ids"].reshape(layout.rows, -1), layout.columns).astype(np.int32) << bits
-        )
+        codes = codes.astype(np.int32) + (cluster_ids(layout, tensors).astype(np.int32) << bits)
         bits += 2
     elif layout.kind == "trellis":
         # Codes that choose together are written out as what they choose, a byte each.

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from backcast.compress import shards
 from backcast.compress.bits import unpack
 from backcast.compress.export.dense import card, copy_small, plain_config
-from backcast.compress.layout import Layout, single
+from backcast.compress.layout import Layout, by_row, single
 from backcast.compress.opened import Opened
 from backcast.compress.stream import source_shards
 from backcast.core.errors import BadInput
 from backcast.core.files import write_atomic, write_json
 
-STRATEGY = {"block": "group", "row": "channel", "tensor": "tensor"}
+STRATEGY = {"block": "group", "row": "channel", "group": "channel", "tensor": "tensor"}
 
 
 def write(opened: Opened, out: Path, rest: str | None) -> dict[str, Any]:
@@ -55,9 +55,11 @@ def write(opened: Opened, out: Path, rest: str | None) -> dict[str, Any]:
 
 def _check(name: str, layout: Layout) -> None:
     if layout.kind != "affine":
-        what = {"planes": "a split in three planes", "split": "a split in three clusters"}.get(
-            layout.kind, "a codebook"
-        )
+        splits = {
+            "planes": "a split in three planes",
+            **dict.fromkeys(("split", "sparse"), "a split in three clusters"),
+        }
+        what = splits.get(layout.kind, "a codebook")
         raise BadInput(
             f"compressed-tensors holds even grids only, and '{name}' is {what}; compress with --method rtn, "
             "or export with --to dense or --to onnx"
@@ -70,8 +72,8 @@ def _check(name: str, layout: Layout) -> None:
 
 
 def _packed(opened: Opened, name: str) -> list[shards.Part]:
-    layout, base = opened.layouts[name.removesuffix(".weight")], name.removesuffix("weight")
-    encoded = opened.encoded(name)
+    encoded, base = by_row(opened.encoded(name)), name.removesuffix("weight")
+    layout = encoded.layout
     shape = (1,) if layout.scope == "tensor" else (layout.rows, layout.per_row)
     scale = (single(encoded.tensors["scale"]) * encoded.unit).reshape(shape)
     zero = np.rint(single(encoded.tensors["zero"])).astype(np.uint32).reshape(shape)

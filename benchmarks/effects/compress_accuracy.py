@@ -1,0 +1,88 @@
+"""What compression does to accuracy: packed folders beside the model they come from, on question files.
+
+    python benchmarks/effects/compress_accuracy.py MODEL --packed "wgm 4=DIR" ... --on "PubMedQA=letter:FILE" ...
+
+Options are weighed by the likelihood of their letter or of their text, as ``backcast judge DIR --on choice:FILE --by``
+does. Per folder and file: accuracy with its Wilson interval, the paired difference to the model with a bootstrap
+interval over questions, and how often the same option was chosen, which says more than accuracy where the model itself
+is near chance. Then the pairs named by ``--pair A=B`` against each other. All of it goes to
+``results/compress-accuracy.json``.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from effects_file import write
+
+import backcast.compress  # noqa: F401
+from backcast.core import stats
+from backcast.lm.models import load
+from backcast.text.answers import Answers, baselines, by_likelihood
+from backcast.text.problems import read_questions
+
+
+def interval(found: stats.Interval) -> list[float]:
+    return [round(value, 4) for value in (found.value, found.low, found.high)]
+
+
+def compared(mine: Answers, other: Answers) -> dict[str, Any]:
+    """Accuracy of the first minus that of the second, and how often both chose the same option."""
+    same = sum(a == b for a, b in zip(mine.chosen, other.chosen, strict=True))
+    return {
+        "difference": interval(stats.paired(mine.right, other.right)),
+        "same option": interval(stats.wilson(same, len(mine.chosen))),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model")
+    parser.add_argument("--title", required=True)
+    parser.add_argument("--packed", nargs="+", required=True, metavar="NAME=DIR")
+    parser.add_argument("--on", nargs="+", required=True, metavar="NAME=letter|text:FILE")
+    parser.add_argument("--pair", nargs="*", default=[], metavar="NAME=NAME")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    folders = {"original": options.model, **dict(entry.split("=", 1) for entry in options.packed)}
+    files = {name: value.split(":", 1) for name, value in (entry.split("=", 1) for entry in options.on)}
+    sets = {name: read_questions(path) for name, (_, path) in files.items()}
+    answers: dict[str, dict[str, Answers]] = {name: {} for name in sets}
+    for folder, path in folders.items():
+        model = load(path)
+        for name, questions in sets.items():
+            found = answers[name][folder] = by_likelihood(questions, model, files[name][0])
+            print(f"{name}, {folder}: {interval(found.accuracy())}", flush=True)
+    figures: dict[str, Any] = {"model": options.title, "sets": {}}
+    for name, by_folder in answers.items():
+        original = by_folder["original"]
+        rows = {
+            folder: {
+                "accuracy": interval(found.accuracy()),
+                "nll of the right option": round(float(np.mean(right_nll(found))), 4),
+                **compared(found, original),
+            }
+            for folder, found in by_folder.items()
+        }
+        pairs = {
+            entry: compared(by_folder[entry.split("=")[0]], by_folder[entry.split("=")[1]]) for entry in options.pair
+        }
+        about = {"by": files[name][0], "n": len(sets[name]), "file": Path(files[name][1]).name}
+        figures["sets"][name] = {**about, "baselines": baselines(sets[name]), "rows": rows, "pairs": pairs}
+    print(write("compress-accuracy", figures))
+
+
+def right_nll(found: Answers) -> list[float]:
+    """Nats per token of the right option, by question."""
+    pairs = zip(found.questions, found.nll, strict=True)
+    return [nll[question.letters.index(question.answer)] for question, nll in pairs]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+"""``backcast route``: vehicle routing at 1,000 to 20,000 customers."""
+
+from backcast.cli.route.solve import Solve, show_solve, solve
+
+VERBS = {
+    "solve": (Solve, solve, show_solve),
+}

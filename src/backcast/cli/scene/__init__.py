@@ -1,0 +1,11 @@
+"""``backcast scene``: what happens next in streams of typed graphs."""
+
+from backcast.cli.scene.convert import Convert, convert, show_convert
+from backcast.cli.scene.forecast import Forecast, forecast, show_forecast
+from backcast.cli.scene.score import Score, score, show_score
+
+VERBS = {
+    "convert": (Convert, convert, show_convert),
+    "forecast": (Forecast, forecast, show_forecast),
+    "score": (Score, score, show_score),
+}

@@ -1,0 +1,197 @@
+"""``backcast scene score``: how good forecasts are, beside the count models, never without them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tyro.conf import Positional
+
+from backcast.cli import tables
+from backcast.core.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Score:
+    """How good forecasts are: recall in every mode, objects, novelty, calibration, by horizon, beside the count
+    models."""
+
+    clips: Positional[Path]
+    """A clips file (see 'backcast scene convert')."""
+    model: str
+    """persistence, markov, markov+appearance or knn, or a file that 'backcast scene forecast' wrote."""
+    horizon: float = 0.5
+    """Observed share of each clip."""
+    compat: Literal["none", "ootsm-with", "scenesayer-with"] = "none"
+    """Also rank as a published evaluator does: their two "with constraint" numbers are different metrics."""
+    train: Path | None = None
+    """Clips to fit count models on; default: the split 'train', else folds of the clips themselves."""
+    k: tuple[int, ...] = (10, 20, 50)
+    """Recall at these places."""
+    threshold: float = 0.5
+    """Joint probability from which a triplet counts as forecast (mode multi, F1s)."""
+    seconds: bool = False
+    """Horizon bins in seconds instead of frames."""
+    seed: int = 0
+    """Of the bootstrap."""
+
+
+PAIRED = ("with R@10", "no R@10", "no mR@10", "object f1", "novel f1")
+
+
+def score(options: Score) -> dict[str, Any]:
+    """Answers ``backcast scene score``: figures, baselines, and paired differences with intervals over clips."""
+    from backcast.scenes.problems import read_clips
+    from backcast.scenes.score import MODES, Rules, by_horizon, interval, summary, tally
+    from backcast.scenes.trial import COUNTS, put
+
+    _check(options)
+    clips = read_clips(options.clips)
+    train = read_clips(options.train) if options.train else None
+    fits = dict(COUNTS)
+    trial = put(clips, options.horizon, fits, train)
+    answers = dict(trial.answers)
+    if options.model not in COUNTS:
+        answers[options.model] = _stored(options.model, clips, trial.asked)
+    compat = () if options.compat == "none" else (options.compat,)
+    rules = Rules(tuple(sorted({*options.k})), MODES + compat, options.threshold)
+    found = {name: tally(made, trial.asked, clips.vocabulary, rules, options.seconds) for name, made in answers.items()}
+    own = found[options.model]
+    summaries = {name: summary(one.total(), one) for name, one in found.items()}
+    paired = [name for name in PAIRED if "@" not in name or 10 in rules.ks]
+    return {
+        "model": options.model,
+        "videos": len(trial.asked),
+        "skipped": trial.skipped,
+        "parse_failures": own.failures,
+        "fitted_on": trial.fitted_on,
+        "horizon": options.horizon,
+        "threshold": options.threshold,
+        "compat": None if options.compat == "none" else options.compat,
+        **summaries[options.model],
+        "horizons": by_horizon(own, options.seconds),
+        "intervals": {name: _bounds(interval(own, name, seed=options.seed)) for name in paired},
+        "baselines": {name: line for name, line in summaries.items() if name in COUNTS},
+        "differences": {
+            name: {metric: _bounds(interval(own, metric, other, options.seed)) for metric in paired}
+            for name, other in found.items()
+            if name != options.model
+        },
+    }
+
+
+def _check(options: Score) -> None:
+    if not 0 < options.threshold <= 1:
+        raise BadInput(f"--threshold {options.threshold}: give a probability above 0, at most 1")
+    if not options.k or min(options.k) < 1:
+        raise BadInput(f"--k {' '.join(map(str, options.k))}: give whole numbers from 1 on")
+
+
+def _stored(path: str, clips: Any, asked: list[Any]) -> list[Any]:
+    from backcast.core.errors import nearest
+    from backcast.scenes.forecast import read_forecasts
+    from backcast.scenes.trial import COUNTS
+
+    if not Path(path).is_file():
+        raise BadInput(f"--model '{path}' is neither a count model nor a file of forecasts{nearest(path, COUNTS)}")
+    words, made = read_forecasts(path)
+    if words != clips.vocabulary:
+        raise BadInput(f"{path}: its vocabulary is not that of the clips; forecast these clips")
+    by_id = {one.id: one for one in made}
+    missing = [case.id for case in asked if case.id not in by_id]
+    if missing:
+        raise BadInput(
+            f"{path}: no forecast of clip '{missing[0]}' ({len(missing)} of {len(asked)} missing); "
+            "forecast all clips at the same --horizon"
+        )
+    return [by_id[case.id] for case in asked]
+
+
+def _bounds(found: Any) -> dict[str, float | None]:
+    return {"value": found.value, "low": found.low, "high": found.high}
+
+
+def show_score(result: dict[str, Any]) -> None:
+    """Prints population, the table of modes beside the baselines, sets, calibration, horizons, differences."""
+    from rich.table import Table
+
+    out = tables.console()
+    out.print(
+        f"{result['videos']} clips scored, {result['skipped']} skipped (no future frame), {result['frames']} frames, "
+        f"{result['parse_failures']} parse failures; {result['horizon']:g} of each clip observed; "
+        f"counts fitted on {result['fitted_on']}"
+    )
+    rows = {**{name: line for name, line in result["baselines"].items() if name != result["model"]}}
+    rows[result["model"]] = result
+    table = Table("recall, %", box=None, title="Ranked triplets", title_justify="left", title_style="bold")
+    keys = [key for key in next(iter(result["modes"].values())) if not key.startswith("hR")]
+    for key in ("mode", *keys):
+        table.add_column(key, justify="right")
+    for mode in result["modes"]:
+        for name, line in rows.items():
+            table.add_row(name, mode, *(percent(line["modes"][mode][key]) for key in keys))
+    out.print(table)
+    _show_sets(out, rows)
+    _show_horizons(out, result)
+    _show_differences(out, result)
+
+
+def percent(value: float | None) -> str:
+    """A share as a percentage with one decimal; a dash when it could not be measured."""
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _show_sets(out: Any, rows: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table(
+        "", box=None, title="Sets, and honesty of the probabilities", title_justify="left", title_style="bold"
+    )
+    for name in ("objects P", "R", "F1", "appear P", "R", "triplets F1", "novel P", "R", "F1", "ECE", "Brier"):
+        table.add_column(name, justify="right")
+    for name, line in rows.items():
+        cells = [line["objects"][key] for key in ("precision", "recall", "f1")]
+        cells += [line["appearance"][key] for key in ("precision", "recall")]
+        cells += [line["triplets"]["f1"], *(line["novel"][key] for key in ("precision", "recall", "f1"))]
+        calibration = [f"{value:.3f}" if value is not None else "-" for value in line["calibration"].values()]
+        table.add_row(name, *map(percent, cells), *calibration)
+    out.print(table)
+
+
+def _show_horizons(out: Any, result: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    mode = "no"
+    k = next(iter(result["modes"][mode])).partition("@")[2]
+    table = Table(
+        "frames ahead", box=None, title=f"{result['model']} by horizon", title_justify="left", title_style="bold"
+    )
+    for name in ("frames", f"with R@{k}", f"no R@{k}", "objects F1", "novel F1"):
+        table.add_column(name, justify="right")
+    for line in result["horizons"]:
+        cells = [line["modes"][which][f"R@{k}"] for which in ("with", mode)]
+        cells += [line["objects"]["f1"], line["novel"]["f1"]]
+        table.add_row(line["horizon"], str(line["frames"]), *map(percent, cells))
+    out.print(table)
+
+
+def _show_differences(out: Any, result: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table(
+        "minus",
+        box=None,
+        title=f"{result['model']}, paired over clips, points",
+        title_justify="left",
+        title_style="bold",
+    )
+    names = list(result["intervals"])
+    for name in names:
+        table.add_column(name, justify="right")
+    for other, found in result["differences"].items():
+        cells = []
+        for name in names:
+            one = found[name]
+            bounds = "" if one["low"] is None else f" [{100 * one['low']:+.1f}, {100 * one['high']:+.1f}]"
+            cells.append("-" if one["value"] is None else f"{100 * one['value']:+.1f}{bounds}")
+        table.add_row(other, *cells)
+    out.print(table)

@@ -1,0 +1,110 @@
+"""Levels over disjoint groups of neighbouring routes for engines that solve a group and are done (2502.08340, 4)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backcast.core.errors import BadInput
+from backcast.core.parallel import pmap
+from backcast.routing.partition import groups, improves, rotated
+from backcast.routing.problems.instance import Instance
+from backcast.routing.search.exact import MOST, solve_exactly
+from backcast.routing.search.ground import make_ground
+from backcast.routing.subsolve import as_lists, cut_out, solve_with_pyvrp
+
+if TYPE_CHECKING:
+    from backcast.routing.hlgp import Progress, Settings
+
+PYVRP_ITERATIONS = 300
+"""Iterations of PyVRP on a group."""
+
+
+@dataclass(frozen=True)
+class GroupTask:
+    """One group of one level."""
+
+    instance: Instance
+    routes: list[list[int]]
+    engine: str
+    iterations: int
+    seed: int
+
+
+def solve_group(task: GroupTask) -> list[list[int]] | None:
+    """New routes for the group's customers if they pass the paper's acceptance, else None."""
+    sub = cut_out(task.instance, task.routes)
+    if task.engine == "exact":
+        if sub.instance.size > MOST:
+            return None
+        new = solve_exactly(make_ground(sub.instance, 0))
+    else:
+        new = solve_with_pyvrp(sub.instance, sub.routes, task.iterations, task.seed)
+    return sub.back(new) if improves(sub.instance, new, sub.routes) else None
+
+
+def solve_levels(progress: "Progress", settings: "Settings") -> None:
+    """Levels until the budget is spent; a group is solved again only if one of its routes changed since.
+
+    When nothing is left to try, groups grow by one route and work twice as long, so the search never idles.
+    """
+    schedule, instance = progress.schedule, progress.instance
+    routes, size, iterations = progress.routes, settings.group, PYVRP_ITERATIONS
+    if settings.engine == "exact":
+        _require_small(instance, routes, size)
+    tried: set[tuple[frozenset[tuple[int, ...]], int]] = set()
+    idle = 0
+    while schedule.spent < 1.0 and (settings.iterations is None or schedule.done < settings.iterations):
+        circle = rotated(instance, routes, shift=max(1, size // 2) if progress.level else 0)
+        cut = groups(len(circle), size)
+        fresh = [k for k, group in enumerate(cut) if (_name(circle, group), iterations) not in tried]
+        routes = _one_level(progress, settings, circle, [cut[k] for k in fresh], iterations)
+        tried |= {(_name(circle, cut[k]), iterations) for k in fresh}
+        idle = 0 if fresh else idle + 1
+        if idle > 2 * size:
+            if settings.engine == "exact" or size >= len(routes):
+                iterations *= 2
+            size, idle = min(size + 1, len(routes)), 0
+            if settings.engine == "exact" and iterations > 8 * PYVRP_ITERATIONS:
+                break
+
+
+def _require_small(instance: Instance, routes: Sequence[Sequence[int]], size: int) -> None:
+    """Raises BadInput when no group is within the exact engine's reach."""
+    circle = rotated(instance, routes, 0)
+    least = min((sum(len(circle[k]) for k in group) for group in groups(len(circle), size)), default=0)
+    if least > MOST:
+        raise BadInput(
+            f"{instance.id}: groups of {size} routes have {least} customers and more; the exact engine takes at most "
+            f"{MOST}; give a smaller --group, or --engine sisr"
+        )
+
+
+def _name(circle: Sequence[Sequence[int]], group: Sequence[int]) -> frozenset[tuple[int, ...]]:
+    return frozenset(tuple(circle[k]) for k in group)
+
+
+def _one_level(
+    progress: "Progress", settings: "Settings", circle: list[list[int]], cut: list[list[int]], iterations: int
+) -> list[list[int]]:
+    """Solves the groups side by side; the circle with what was accepted put in the groups' places."""
+    schedule = progress.schedule
+    new = {k: [circle[k]] for k in range(len(circle))}
+    for begin in range(0, len(cut), settings.jobs):
+        if schedule.spent >= 1.0:
+            break
+        batch = cut[begin : begin + settings.jobs]
+        seed = settings.seed + schedule.done
+        tasks = [
+            GroupTask(progress.instance, [circle[k] for k in group], settings.engine, iterations, seed)
+            for group in batch
+        ]
+        ended = pmap(solve_group, tasks, jobs=settings.jobs, engine="threads")
+        schedule.done += iterations * len(batch)
+        for group, found in zip(batch, ended, strict=True):
+            if found is not None:
+                new.update({k: [] for k in group})
+                new[group[0]] = found
+        progress.offer(as_lists([route for k in range(len(circle)) for route in new[k]]))
+    progress.level += 1
+    progress.keep_level()
+    return [route for k in range(len(circle)) for route in new[k]]

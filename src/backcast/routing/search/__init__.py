@@ -1,0 +1,1 @@
+"""The room's own search: ruin and recreate in numba."""

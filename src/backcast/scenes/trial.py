@@ -1,0 +1,87 @@
+"""The same questions put to several forecasters, none of which has seen the answers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from backcast.core.errors import BadInput, nearest
+from backcast.scenes.counts import Forecaster, Markov, Neighbours, Persistence, forecast_all
+from backcast.scenes.forecast import Case, GraphForecast, cases
+from backcast.scenes.problems.clip import Clip, Clips
+from backcast.scenes.problems.split import folds
+
+Fit = Callable[[Clips], Forecaster]
+
+COUNTS: dict[str, Fit] = {
+    "persistence": lambda train: Persistence(train.vocabulary),
+    "markov": lambda train: Markov.fit(train),
+    "markov+appearance": lambda train: Markov.fit(train, appear=0.4, gate=0.4),
+    "knn": lambda train: Neighbours.fit(train),
+}
+"""The count models at their usual operating points."""
+
+
+def counted(name: str) -> Fit:
+    """How to fit a count model; raises BadInput naming the nearest for an unknown one."""
+    if name not in COUNTS:
+        raise BadInput(f"unknown model '{name}'{nearest(name, COUNTS)}")
+    return COUNTS[name]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What was asked, what each model answered, and how models were kept from the answers."""
+
+    asked: list[Case]
+    answers: Mapping[str, list[GraphForecast]]
+    skipped: int
+    """Clips that leave no future at this horizon."""
+    fitted_on: str
+    """In words: which clips the models were fitted on."""
+
+
+def put(clips: Clips, fraction: float, fits: Mapping[str, Fit], train: Clips | None = None) -> Trial:
+    """Every fit's forecasts of the clips cut at ``fraction``.
+
+    Fitted on ``train``; without it on the clips whose split is "train", the others being asked; without splits in up
+    to five folds of groups, each asked of models fitted on the rest. A clip is never asked of a model that saw its
+    group. Raises BadInput when vocabularies differ or nothing is left to ask.
+    """
+    parts, fitted_on = _parts(clips, train)
+    asked: list[Case] = []
+    answers: dict[str, list[GraphForecast]] = {name: [] for name in fits}
+    skipped = 0
+    for test, rest in parts:
+        mine, missed = cases(test, fraction)
+        asked += mine
+        skipped += missed
+        for name, fit in fits.items() if mine else ():
+            model = fit(replace(clips, clips=tuple(rest)))
+            answers[name] += forecast_all(model, [(case.id, case.seen, case.future) for case in mine])
+    if not asked:
+        raise BadInput(f"no clip leaves a future frame at horizon {fraction} ({skipped} looked at); observe less")
+    return Trial(asked, answers, skipped, fitted_on)
+
+
+def _parts(clips: Clips, train: Clips | None) -> tuple[list[tuple[Sequence[Clip], Sequence[Clip]]], str]:
+    if train is not None:
+        if train.vocabulary != clips.vocabulary:
+            raise BadInput(
+                "the training clips have another vocabulary than the clips to forecast; convert them together"
+            )
+        same = {clip.id for clip in train.clips} & {clip.id for clip in clips.clips}
+        if same:
+            raise BadInput(f"clip '{min(same)}' is among the training clips too; forecast clips that no model has seen")
+        return [(clips.clips, train.clips)], f"{len(train.clips)} training clips"
+    marked = [clip for clip in clips.clips if clip.split == "train"]
+    rest = [clip for clip in clips.clips if clip.split != "train"]
+    if marked and rest:
+        return [(rest, marked)], f"{len(marked)} clips of the split 'train'"
+    groups = len({str(clip.meta.get("group", f"clip {clip.id}")) for clip in clips.clips})
+    if groups < 2:
+        raise BadInput("a single clip (or group) and no training clips: give --train FILE")
+    parts: list[tuple[Sequence[Clip], Sequence[Clip]]] = []
+    for fold in folds(clips.clips, min(5, groups)):
+        inside = set(fold)
+        test = [clips.clips[i] for i in fold]
+        parts.append((test, [clip for i, clip in enumerate(clips.clips) if i not in inside]))
+    return parts, f"the other folds of {len(parts)}, groups kept together"

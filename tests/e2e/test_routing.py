@@ -1,0 +1,101 @@
+"""``backcast run routing`` as a user runs it: stages, gaps, vitals, report, resume after a kill."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from backcast.routing.problems import Instance, paper_instance, write_instance, write_solution
+from backcast.routing.start import savings
+
+SHORT = ["--seconds", "none", "--iterations", "4000"]
+
+
+def backcast(*words):
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "backcast", *words], capture_output=True, text=True, env=env, timeout=590
+    )
+
+
+def finished(done):
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture
+def known(tmp_path):
+    """An instance file with a solution (that of savings) beside it."""
+    drawn = paper_instance(200, 1)
+    instance = Instance("mine", drawn.demands, drawn.capacity, (drawn.coords * 1000).round())
+    write_instance(tmp_path / "mine.vrp", instance)
+    routes = savings(instance)
+    write_solution(tmp_path / "mine.sol", routes, instance.score(routes).value)
+    return tmp_path / "mine.vrp"
+
+
+def test_a_run_over_a_file_and_a_drawn_instance(tmp_path, known):
+    """Gap to the best known for the file, cost against the start for both; report with pictures; done twice: skipped;
+    ``methods`` says that it works."""
+    words = ["run", "routing", "--files", str(known), "uniform:200:0", *SHORT, "--out", str(tmp_path / "run"), "--json"]
+    found = finished(backcast(*words))
+    gaps = {gap["metric"]: gap for gap in found["gaps"]}
+    assert gaps["% above the best known"]["baseline"] == pytest.approx(0, abs=0.5)
+    assert gaps["% above the best known"]["value"] < gaps["% above the best known"]["baseline"]
+    relative = gaps["cost in % of the start's"]
+    assert relative["n"] == 2
+    assert relative["low"] <= relative["value"] <= relative["high"] < relative["baseline"] == 100
+    assert {vital["name"]: vital["ok"] for vital in found["vitals"]}["improved instances"] is True
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Cost above the end of the run" in page
+    assert page.count("<svg") >= 3
+    again = finished(backcast(*words))
+    assert all(stage["skipped"] for stage in again["stages"])
+    assert again["gaps"] == found["gaps"]
+    rows = json.loads(backcast("methods", "--json").stdout)
+    assert next(row for row in rows if row["room"] == "routing")["works"] is True
+
+
+def test_killed_and_resumed_it_ends_the_same(tmp_path):
+    """``kill -9`` after the first instance: the same command keeps its figures and ends with those of a whole run."""
+
+    def words(name):
+        files = ["uniform:200:0", "uniform:200:1", "uniform:200:2"]
+        budget = ["--seconds", "none", "--iterations", "30000"]
+        return ["run", "routing", "--files", *files, *budget, "--out", str(tmp_path / name), "--json"]
+
+    whole = finished(backcast(*words("whole")))
+    running = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "backcast", *words("killed")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    kept = tmp_path / "killed" / "1-solve" / "uniform-200-0.json"
+    while not kept.exists():
+        time.sleep(0.01)
+        assert running.poll() is None
+    running.kill()
+    running.wait()
+    resumed = finished(backcast("run", "--resume", str(tmp_path / "killed"), "--json"))
+    assert [row["cost"] for row in resumed["routes"]] == [row["cost"] for row in whole["routes"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--files", "nowhere.vrp"], "no such file: 'nowhere.vrp'"),
+        (["--files", "uniform:20", "uniform:20:0"], "'uniform-20-0' stands twice"),
+        (["--seconds", "none"], "seconds and iterations are both none"),
+        (["--engine", "lkh"], "engine 'lkh' is unknown"),
+        (["--jobs", "0"], "jobs must be at least 1, found 0"),
+    ],
+)
+def test_bad_settings_are_one_line(tmp_path, words, said):
+    done = backcast("run", "routing", *words, "--out", str(tmp_path / "run"))
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "run").exists()

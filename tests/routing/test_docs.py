@@ -1,0 +1,42 @@
+"""What the method's page says works as printed."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from backcast.cli import main
+from backcast.routing.problems import paper_instance, write_instance
+
+PAGE = Path(__file__).parents[2] / "docs" / "methods" / "hlgp.md"
+pytestmark = pytest.mark.skipif(not PAGE.is_file(), reason="no docs beside the tests")
+
+
+def blocks(kind):
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    return [text for language, text in found if language == kind]
+
+
+def commands():
+    lines = [line for block in blocks("") for line in block.splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("backcast route solve")]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_the_commands_work(words, tmp_path, monkeypatch, capsys):
+    """Each ``route solve`` of the page, with a second instead of its budget, in a folder with files of those names."""
+    monkeypatch.chdir(tmp_path)
+    write_instance("X-n1001-k43.vrp", paper_instance(200))
+    rows = [f"{k},{k * 37 % 101},{k * 53 % 97},{1 + k % 9 if k else 0}" for k in range(60)]
+    Path("city.csv").write_text("\n".join(["id,x,y,demand", *rows]) + "\n")
+    words = [word if before != "--seconds" else "1" for before, word in zip(["", *words], words, strict=False)]
+    words += [] if "--seconds" in words else ["--seconds", "1"]
+    assert main(words) == 0
+    assert "vehicles" in capsys.readouterr().out
+
+
+def test_the_snippet_runs(capsys):
+    for block in blocks("python"):
+        exec(block.replace("seconds=2", "seconds=0.5").replace(":1000:", ":200:"), {})
+    assert capsys.readouterr().out.count("\n") >= 2
