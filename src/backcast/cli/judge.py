@@ -246,23 +246,21 @@ def _choice(options: Options, path: Path) -> dict[str, Any]:
 
 def _harness(options: Options, tasks: Path) -> dict[str, Any]:
     """lm-eval's tasks; with several, the mean over all their questions, and each task beside it."""
-    import numpy as np
-
-    from backcast.text.harness import run_tasks, share
+    from backcast.text.harness import pooled, run_tasks, share
 
     if options.judge or options.scorer:
         raise BadInput("--judge and --scorer read writing; lm-eval's tasks are answered by their own rules")
     _resolve(options)
     models = [options.model, *([options.against] if options.against else [])]
     found = [run_tasks(_load(model, options), str(tasks), options.limit, options.seed) for model in models]
-    mine = found[0]
-    pooled = [
-        None if any(o.scores is None for o in some) else np.concatenate([o.scores for o in some]) for some in found
-    ]  # type: ignore[misc]
-    if len(mine) > 1 and (pooled[0] is None or len({one.metric for one in mine}) > 1):
+    mine, scores = found[0], [pooled(some) for some in found]
+    if len(mine) == 1:
+        whole = mine[0].interval(options.seed)
+    elif scores[0] is None:
         said = ", ".join(f"{one.task}: {one.metric}" for one in mine)
         raise BadInput(f"these tasks have no common mean ({said}); judge them one by one")
-    whole = mine[0].interval(options.seed) if len(mine) == 1 else share(pooled[0], options.seed)
+    else:
+        whole = share(scores[0], options.seed)
     each = {one.task: one.interval(options.seed) for one in mine}
     result = {
         "metric": f"{mine[0].metric}, {', '.join(each)}",
@@ -277,11 +275,10 @@ def _harness(options: Options, tasks: Path) -> dict[str, Any]:
     }
     if options.against is None:
         return result
-    if pooled[0] is None or pooled[1] is None:
-        theirs = found[1][0]
-        return {**result, **_against(options, theirs.value, stats.Interval(None, None, None, 0))}
-    difference = stats.paired(pooled[0], pooled[1], options.seed)
-    return {**result, **_against(options, float(pooled[1].mean()), difference)}
+    if scores[0] is None or scores[1] is None:
+        return {**result, **_against(options, found[1][0].value, stats.Interval(None, None, None, 0))}
+    difference = stats.paired(scores[0], scores[1], options.seed)
+    return {**result, **_against(options, float(scores[1].mean()), difference)}
 
 
 def _is_choice(row: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape
 from backcast.report.bars import STYLE
 from backcast.report.words import number
 
-WIDTH, ROW, LEFT, RIGHT, TOP, FOOT = 640, 32, 150, 170, 52, 34
+WIDTH, ROW, LEFT, RIGHT, TOP, FOOT = 640, 32, 110, 205, 52, 34
 MARKS = (
     ".zero{stroke:#8c959f;stroke-dasharray:4 3}.reach{stroke:#1b5e94;stroke-width:2.5}.point{fill:#1b5e94}"
     ".axis{fill:#57606a;font-size:12px;text-anchor:middle}"

@@ -61,6 +61,13 @@ def share(scores: np.ndarray, seed: int = 0) -> stats.Interval:
     return stats.bootstrap(scores, seed)
 
 
+def pooled(tasks: Sequence[TaskScores]) -> np.ndarray | None:
+    """The scores of all questions of some tasks, shape (n,); None if a task has none or they differ in their metric."""
+    parts = [one.scores for one in tasks if one.scores is not None]
+    same = len(parts) == len(tasks) and len({one.metric for one in tasks}) == 1
+    return np.concatenate(parts) if same else None
+
+
 def run_tasks(model: LM, tasks: str, limit: int | None = None, seed: int = 0) -> list[TaskScores]:
     """Lets ``model`` do lm-eval's ``tasks`` (names, or paths of YAML files, with commas between); one entry a task.
 
@@ -167,7 +174,7 @@ def adapter(model: LM, greedy: set[str], seed: int = 0) -> Any:
 
         def generate_until(self, requests: Sequence[Any]) -> list[str]:
             """What the model writes, up to the task's stop texts."""
-            return [_written(model, *one.args, seed) for one in requests]
+            return [_written(model, one.args[0], one.args[1], seed) for one in requests]
 
     return Door()
 
@@ -230,7 +237,7 @@ def _written(model: LM, before: str, settings: Mapping[str, Any], seed: int) -> 
 
 def _opening(model: LM) -> tuple[str, int]:
     """(the special token that a text without a context stands behind, the model's context in tokens)."""
-    inner = getattr(model, "lm", model)
+    inner: Any = getattr(model, "lm", model)
     tokenizer = getattr(inner, "tokenizer", None)
     if tokenizer is None:
         return "", 1 << 30

@@ -84,8 +84,8 @@ def sets_stage(folder: Path, sets: Mapping[str, Sequence[Labelled]], size: int, 
     """Writes each arm's questions as ``ARM.jsonl`` into ``folder``, and says how the arms differ."""
     folder.mkdir(parents=True, exist_ok=True)
     for arm, some in sets.items():
-        rows = [json.dumps(one.row(), ensure_ascii=False) + "\n" for one in Draw(tuple(some), {}).questions()]
-        write_atomic(folder / f"{arm}.jsonl", "".join(rows))
+        lines = [json.dumps(one.row(), ensure_ascii=False) + "\n" for one in Draw(tuple(some), {}).questions()]
+        write_atomic(folder / f"{arm}.jsonl", "".join(lines))
     columns = ["arm", "what it asks", "questions", "missing", "mean level", "subject entropy", "groups that will teach"]
     rows = [
         [arm, ARMS[arm], len(some), max(0, wanted(arm, size) - len(some)), *made_of(some, group)]
