@@ -50,6 +50,8 @@ def main() -> None:
     parser.add_argument("--pair", nargs="*", default=[], metavar="NAME=NAME")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    # Products in bfloat16 with float32 sums, for the original and the packed alike.
+    torch.set_float32_matmul_precision("medium")
     folders = {"original": options.model, **dict(entry.split("=", 1) for entry in options.packed)}
     files = {name: value.split(":", 1) for name, value in (entry.split("=", 1) for entry in options.on)}
     sets = {name: read_questions(path) for name, (_, path) in files.items()}
@@ -59,23 +61,31 @@ def main() -> None:
         for name, questions in sets.items():
             found = answers[name][folder] = by_likelihood(questions, model, files[name][0])
             print(f"{name}, {folder}: {interval(found.accuracy())}", flush=True)
-    figures: dict[str, Any] = {"model": options.title, "sets": {}}
+        # After every folder, so that a stopped run keeps what it has.
+        path = write("compress-accuracy", {"model": options.title, "sets": figures(answers, files, options.pair)})
+    print(path)
+
+
+def figures(
+    answers: dict[str, dict[str, Answers]], files: dict[str, list[str]], pairs: list[str]
+) -> dict[str, dict[str, Any]]:
+    """What the result file holds of each set, by folder, with the pairs whose folders are both there."""
+    found: dict[str, dict[str, Any]] = {}
     for name, by_folder in answers.items():
         original = by_folder["original"]
         rows = {
             folder: {
-                "accuracy": interval(found.accuracy()),
-                "nll of the right option": round(float(np.mean(right_nll(found))), 4),
-                **compared(found, original),
+                "accuracy": interval(one.accuracy()),
+                "nll of the right option": round(float(np.mean(right_nll(one))), 4),
+                **compared(one, original),
             }
-            for folder, found in by_folder.items()
+            for folder, one in by_folder.items()
         }
-        pairs = {
-            entry: compared(by_folder[entry.split("=")[0]], by_folder[entry.split("=")[1]]) for entry in options.pair
-        }
-        about = {"by": files[name][0], "n": len(sets[name]), "file": Path(files[name][1]).name}
-        figures["sets"][name] = {**about, "baselines": baselines(sets[name]), "rows": rows, "pairs": pairs}
-    print(write("compress-accuracy", figures))
+        named = [entry.split("=") for entry in pairs]
+        against = {f"{a} - {b}": compared(by_folder[a], by_folder[b]) for a, b in named if {a, b} <= by_folder.keys()}
+        about = {"by": files[name][0], "n": len(original.questions), "file": Path(files[name][1]).name}
+        found[name] = {**about, "baselines": baselines(original.questions), "rows": rows, "pairs": against}
+    return found
 
 
 def right_nll(found: Answers) -> list[float]:

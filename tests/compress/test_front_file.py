@@ -51,3 +51,13 @@ def test_every_reference_is_off_its_grid_and_as_good_as_before():
     for reference in json.loads(FILE.read_text())["references"]:
         assert abs(reference["perplexity_after"] / reference["perplexity_before"] - 1) < 0.1
         assert reference["grid_after"] > 0.95
+
+
+def test_the_page_quotes_what_grouping_costs():
+    found = json.loads((FILE.parent / "wgm-grouping.json").read_text())["cpu_seconds_per_million"]
+    text = (ROOT / "docs" / "methods" / "wgm.md").read_text()
+    exact = found["exact grouping and 4-bit packing"]
+    for name, seconds in found.items():
+        assert f"| {name} | {1e3 * seconds:.2f} | {seconds / exact:.2f} |" in text, name
+    # The optimum is cheaper than the sort that the published heuristics begin with.
+    assert exact < found["sorting alone, numpy"]

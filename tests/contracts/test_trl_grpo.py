@@ -35,6 +35,7 @@ CALLED = {
         "prompts prompt_ids completion_ids completions logprobs images multimodal_fields",
         "1c501f7f3b46",
     ),
+    "compute_loss": ("model inputs return_outputs num_items_in_batch", "a2d6ef8bd29c"),
     "training_step": ("model inputs num_items_in_batch", "9e18632f7dd8"),
 }
 """The same of methods that ours call, or whose order of work they rely on."""

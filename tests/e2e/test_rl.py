@@ -12,6 +12,9 @@ import pytest
 SHORT = ["--train.warm", "100", "--train.steps", "3", "--train.measured", "40", "--train.save-every", "2"]
 
 
+SIX = "".join(json.dumps({"prompt": f"{n} + 1 =", "answer": str(n + 1)}) + "\n" for n in range(6))
+
+
 def backcast(*words):
     env = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     return subprocess.run(
@@ -81,6 +84,13 @@ def test_killed_and_run_again_it_ends_with_the_same_bytes(tmp_path):
         ('{"prompt": "1 + 1 =", "answer": "2"}\n', [], "1 questions; give at least 4"),
         ('{"prompt": "1 + 1 =", "answer": "2", "kind": "maths"}\n', [], "kind 'maths' is not one of"),
         ('{"prompt": "1 + 1 =", "answer": "2"}\n', ["--train.group", "1"], "group must be at least 2, found 1"),
+        ('{"prompt": "1 + 1 =", "answer": "two", "kind": "numeric"}\n', [], "line 1: the answer 'two' is not a number"),
+        ('{"prompt": "A or B?", "answer": "aspirin", "kind": "choice"}\n', [], "'aspirin' is not a letter"),
+        ('{"prompt": "Is it?", "answer": true}\n', [], "line 1: no 'answer'"),
+        ('{"prompt": "1 + 1 =", "answer": "2"}\n' * 8, [], "every question repeats a held-out one"),
+        (SIX, [], "5 questions to learn from, but a step takes 16 different ones; lower --train.prompts"),
+        (SIX, ["--train.heldout", "2"], "heldout must lie between 0 and 1"),
+        (SIX, ["--train.lora", "-1"], "lora, seed and clip-high must be at least 0, found -1, 0 and 0.28"),
         (None, [], "do not go together"),
         (None, ["--grams", "GRAMS"], "the list of grams is empty"),
         (None, ["--grams", "nowhere.txt"], "cannot read the grams in 'nowhere.txt'"),

@@ -99,3 +99,47 @@ def test_bad_settings_are_one_line(tmp_path, words, said):
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("how", ["rl", "sl"])
+def test_policies_are_trained_scored_and_used(tmp_path, how):
+    """``route train`` for a few steps: report, curves, arms; the same command again does nothing; its folder serves
+    ``route solve``; a folder of another architecture is refused."""
+    pytest.importorskip("torch")
+    short = [
+        "--size",
+        "30",
+        "--minutes",
+        "none",
+        "--steps",
+        "6",
+        "--instances",
+        "4",
+        "--samples",
+        "4",
+        "--held-out",
+        "3",
+    ]
+    words = ["route", "train", "--how", how, *short, "--out", str(tmp_path / "run"), "--json"]
+    found = finished(backcast(*words))
+    assert [stage["name"] for stage in found["stages"]] == ["global", "local", "score"]
+    assert len(found["gaps"]) == 3
+    assert all(gap["paired"] and gap["n"] == 3 for gap in found["gaps"])
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Cost of decoded partitions, local" in page
+    assert "sweep, one start + 5 levels, untrained local" in page
+    assert all(stage["skipped"] for stage in finished(backcast(*words))["stages"])
+    model = tmp_path / "run" / "model"
+    solve = ["route", "solve", "uniform:60", "--start", "policy", "--engine", "policy", "--policy", str(model)]
+    solve += ["--iterations", "40", "--out", str(tmp_path / "out"), "--json"]
+    (row,) = finished(backcast(*solve))
+    assert row["feasible"] is True
+    assert row["cost"] <= row["start_cost"]
+    if how == "rl":
+        path = model / "global.json"
+        path.write_text(path.read_text().replace('"width": 32', '"width": 16'))
+        done = backcast(*solve)
+        assert done.returncode == 2
+        assert "is of another architecture" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert backcast("route", "solve", "uniform:60", "--start", "policy").returncode == 2

@@ -76,7 +76,12 @@ def test_matches_equal_a_plain_search(parts):
 
 @pytest.mark.parametrize(
     ("grams", "message"),
-    [([], "list of grams is empty"), (["  "], "has 0 words"), (["a b c d e f g h i"], "has 9 words; give 1 to 8")],
+    [
+        ([], "list of grams is empty"),
+        ("let me", "must be a list of phrases, found the text 'let me'"),
+        (["  "], "has 0 words"),
+        (["a b c d e f g h i"], "has 9 words; give 1 to 8"),
+    ],
 )
 def test_lists_that_cannot_be_used(grams, message):
     with pytest.raises(BadInput, match=message):

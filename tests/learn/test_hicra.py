@@ -156,11 +156,48 @@ def test_the_authors_mode(tokenizer):
         shaper(raw)
 
 
+def test_the_authors_mode_wants_whole_groups(tokenizer):
+    """Three rows of groups of two: as when a group is spread over two processes."""
+    texts = TEXTS[:3]
+    shape = batch(tokenizer, [1.0] * 3, texts).data["completion_ids"].shape
+    with pytest.raises(BadInput, match="within their group of 2, but a process has 3 of them"):
+        part(tokenizer, target="entropy_long_correct")(batch(tokenizer, [1.0] * 3, texts, entropies=torch.ones(shape)))
+
+
+def test_entropies_are_also_shown_against_their_start(tokenizer):
+    """A.3: nats and the ratio to the first batch that had any; a batch without a gram sets no start."""
+    shaper = part(tokenizer)
+    for texts in (
+        ["the sea", "the road"],
+        ["wait", "hold on"],
+        ["wait wait", "wait wait hold on hold on hold on hold on"],
+    ):
+        shaper.observe(batch(tokenizer, [1.0, 1.0], texts))
+        if "planning/semantic_entropy_relative" not in shaper.metrics():
+            assert shaper.metrics()["planning/semantic_entropy"] == 0
+    assert shaper._first["semantic_entropy"] == pytest.approx(math.log(2))
+    assert shaper.metrics()["planning/semantic_entropy_relative"] == pytest.approx(1.0)
+    shaper.observe(batch(tokenizer, [1.0, 1.0], ["wait wait wait", "hold on"]))
+    three_to_one = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    assert shaper.metrics()["planning/semantic_entropy"] == pytest.approx(three_to_one)
+    assert shaper.metrics()["planning/semantic_entropy_relative"] == pytest.approx(three_to_one / math.log(2))
+
+
+def test_the_healthy_range_of_moved_credit_goes_up_to_alpha(tokenizer):
+    shaper = part(tokenizer, alpha=0.5)
+    shaper(batch(tokenizer, [1.0, 1.0], ["wait", "wait wait"]))
+    (vital,) = (vital for vital in shaper.vitals() if vital.name == "planning/credit_moved")
+    assert vital.value == pytest.approx(0.5, rel=0.2)
+    assert vital.ok
+
+
 def test_settings_and_state(tokenizer):
     with pytest.raises(BadInput, match=r"alpha must be in \[0, 1\)"):
         PlanningCredit(alpha=1.0)
     with pytest.raises(BadInput, match="list of grams is empty"):
         PlanningCredit([])
+    with pytest.raises(BadInput, match="unknown target 'plan'; known: planning, execution"):
+        PlanningCredit(target="plan")
     first, second = part(tokenizer, token_metrics=True), part(tokenizer, token_metrics=True)
     raw = batch(tokenizer, [1.0] * 4)
     raw = batch(tokenizer, [1.0] * 4, entropies=torch.ones(raw.data["completion_ids"].shape))

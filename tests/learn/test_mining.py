@@ -3,7 +3,7 @@ import pytest
 
 from backcast.core.errors import BadInput
 from backcast.learn.grams import Matcher
-from backcast.learn.hicra import semantic_entropy
+from backcast.learn.hicra import PlanningCredit, semantic_entropy
 from backcast.learn.mining import kmeans, mine, tfidf
 
 FAMILIES = [
@@ -45,6 +45,11 @@ def test_scaffolding_is_found_and_content_is_not(corpus):
     assert len({family for family in families if family is not None}) >= 5
     assert sum(family is not None for family in families) / len(families) >= 0.8
     assert grams[0].share == max(gram.share for gram in grams)
+
+
+def test_what_was_mined_goes_into_planning_credit_as_it_is(corpus):
+    grams = mine(corpus)
+    assert PlanningCredit(grams).matcher.grams == [gram.text for gram in grams]
 
 
 def test_mining_is_deterministic(corpus):

@@ -24,6 +24,9 @@ def test_the_papers_own_values():
     assert preset("hicra")["alpha"].value == 0.2
     assert preset("vl_rethinker")["replay_alpha"].value == 1.0
     assert preset("vl_rethinker")["quota"].value == 2
+    assert preset("vl_rethinker")["batch"].value == 512
+    assert preset("vl_rethinker")["max_completion_length"].value == 2048
+    assert preset("hicra")["max_completion_length"].value == 16384
     assert (preset("vl_rethinker")["epsilon"].value, preset("vl_rethinker")["epsilon_high"].value) == (0.2, 0.35)
 
 

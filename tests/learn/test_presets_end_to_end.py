@@ -34,7 +34,7 @@ def make(start, name, folder):
 
     from backcast.learn.trainer import GroupTrainer, GRPOConfig
 
-    values = {**grpo_values(name), "num_generations": 8, "learning_rate": 3e-4}
+    values = {**grpo_values(name), "num_generations": 8, "learning_rate": 3e-4, "max_completion_length": 20}
     return GroupTrainer(
         AutoModelForCausalLM.from_pretrained(start),
         world.reward,
@@ -42,7 +42,6 @@ def make(start, name, folder):
             **values,
             output_dir=str(folder),
             per_device_train_batch_size=32,
-            max_completion_length=20,
             max_steps=STEPS,
             save_strategy="steps",
             save_steps=HALF,

@@ -1,8 +1,10 @@
 """How the reply to a question of a user's file is read."""
 
+import json
+
 import pytest
 
-from backcast.learn.questions import is_right
+from backcast.learn.questions import is_right, load
 
 
 @pytest.mark.parametrize(
@@ -25,3 +27,15 @@ from backcast.learn.questions import is_right
 def test_a_stated_answer_counts_and_a_reply_that_is_the_answer(reply, answer, kind, right):
     """``\\boxed{}``, ``<answer>`` and "answer is" first; a bare reply is the answer, a sentence holding it is not."""
     assert is_right(reply, answer, kind) is right
+
+
+def test_no_held_out_question_is_learnt_from(tmp_path):
+    """Every question stands in the file three times: the sides share no prompt, and nothing else is lost."""
+    path = tmp_path / "questions.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"{n % 20}?", "answer": str(n % 20)}) + "\n" for n in range(60)))
+    learn, held = load(str(path), 0.2, 0)
+    seen = {question.prompt for question in held}
+    assert len(held) == 12
+    assert not seen & {question.prompt for question in learn}
+    assert seen | {question.prompt for question in learn} == {f"{n}?" for n in range(20)}
+    assert len(learn) == 3 * (20 - len(seen))

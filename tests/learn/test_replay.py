@@ -255,6 +255,9 @@ def test_unpack_then_pack_gives_the_batch_back(width, length, seed):
 def test_settings_that_make_no_sense():
     with pytest.raises(BadInput, match="alpha=-1"):
         SampleReplay(alpha=-1)
+    for settings_ in ({"megabytes": 0}, {"max_age": -1}):
+        with pytest.raises(BadInput, match="megabytes > 0 and max_age >= 0"):
+            SampleReplay(**settings_)
     with pytest.raises(BadInput, match="put replay before the other shapers"):
         SampleReplay()(batch([[0.5, 0.5, 0.5, 0.5]]))
 

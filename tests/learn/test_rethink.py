@@ -180,6 +180,19 @@ def test_settings_that_make_no_sense(settings):
         ForcedRethink(**settings)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"variant": "papr"}, "variant='papr'"),
+        ({"temperature": 0.0}, "temperature=0.0"),
+        ({"triggers": {"bare": ["Wait"], "verify": []}}, "lack question, verify, correct"),
+    ],
+)
+def test_names_and_triggers_that_are_not_there(settings, message):
+    with pytest.raises(BadInput, match=message):
+        ForcedRethink(**settings)
+
+
 # ---------------------------------------------------------------- through the trainer
 
 
@@ -233,6 +246,17 @@ def test_stitching_through_the_trainers_own_path(make_trainer):
     torch.testing.assert_close(data["old_per_token_logps"][mask], fresh[mask], atol=1e-4, rtol=0)
     assert trainer.state.log_history[0]["rethink/imitation"] > 0
     assert {vital.name: vital.ok for vital in trainer.vitals()}["rethink/accepted"]
+
+
+def test_the_quota_is_of_the_group_also_where_the_next_prompt_is_the_same(make_trainer):
+    """A question that stands twice in the data makes two groups, each with its own quota."""
+    rethink = Watch(share=1.0, quota=1)
+    rows = [{"prompt": "Count 1: "}] * 6
+    trainer = make_trainer(wants_forced, rows, parts={"rethink": rethink}, max_completion_length=48, max_steps=1)
+    trainer.generation_config.eos_token_id = trainer.eos_token_ids = list(range(2, 300, 3))
+    trainer.train()
+    assert [attempt.group for attempt in rethink.attempts] == [0] * 4 + [1] * 4
+    assert sorted(rethink.planned[number].index // 4 for number in rethink.taken) == [0, 1]
 
 
 def test_triggers_can_be_left_out_of_the_loss(make_trainer):

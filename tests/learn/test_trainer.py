@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 import torch
 
 from backcast.core.errors import BadInput, InertMethod, WorkFailed
 from backcast.learn.hicra import PlanningCredit
+from backcast.learn.keeper import state_file
 from backcast.learn.replay import SampleReplay
 from backcast.learn.trainer import GroupTrainer, check_sync
 
@@ -41,6 +43,10 @@ class Recorder:
 def half_flat(prompts, completions, **_):
     """Even prompts are always right; odd ones differ from attempt to attempt (by position in the group)."""
     return [1.0 if int(prompt.split()[1][0]) % 2 == 0 else float(i % 4 == 0) for i, prompt in enumerate(prompts)]
+
+
+async def nan_later(completions, **_):
+    return [float("nan")] * len(completions)
 
 
 def test_replay_through_the_trainers_own_path(make_trainer):
@@ -136,20 +142,81 @@ def test_a_checkpoint_of_other_parts_is_refused(make_trainer):
     values = {"max_steps": 1, "save_strategy": "steps", "save_steps": 1}
     make_trainer(**values).train()
     other = make_trainer(parts={"shapers": [SampleReplay()]}, **values)
-    with pytest.raises(BadInput, match="written with 0 parts, this trainer has 1"):
+    with pytest.raises(BadInput, match="written with parts none; this trainer has replay"):
         other.train(resume_from_checkpoint=other.args.output_dir + "/checkpoint-1")
+
+
+def test_a_checkpoint_of_as_many_other_parts_or_of_other_processes_is_refused(make_trainer):
+    values = {"max_steps": 1, "save_strategy": "steps", "save_steps": 1}
+    first = make_trainer(half_flat, parts={"shapers": [SampleReplay()]}, **values)
+    first.train()
+    checkpoint = first.args.output_dir + "/checkpoint-1"
+    other = make_trainer(parts={"shapers": [PlanningCredit(LETTERS)]}, **values)
+    with pytest.raises(BadInput, match="written with parts replay; this trainer has planning"):
+        other.train(resume_from_checkpoint=checkpoint)
+    path = state_file(checkpoint, 0)
+    torch.save({**torch.load(path, weights_only=True), "processes": 2}, path)
+    with pytest.raises(BadInput, match="written by 2 processes, each with its own buffer; this training has 1"):
+        make_trainer(half_flat, parts={"shapers": [SampleReplay()]}, **values).train(resume_from_checkpoint=checkpoint)
 
 
 @pytest.mark.parametrize(
     ("reward", "message"),
     [
         (lambda completions, **_: [1.0], "returned 1 values for 8 completions"),
-        (lambda completions, **_: [float("nan")] * len(completions), "returned NaN"),
+        (lambda completions, **_: [float("nan")] * len(completions), "returned nan"),
+        (lambda completions, **_: [float("inf")] + [0.0] * 7, "returned inf"),
+        (lambda completions, **_: ["1"] * len(completions), "returned '1'"),
+        (lambda completions, **_: None, "returned None; return a list"),
+        (lambda completions, **_: "11111111", "returned '11111111'; return a list"),
+        (nan_later, "'nan_later' returned nan"),
     ],
 )
 def test_a_reward_that_cannot_be_used(make_trainer, reward, message):
     with pytest.raises(BadInput, match=message):
         make_trainer(reward).train()
+
+
+@pytest.mark.parametrize("made", [np.array, torch.tensor])
+def test_rewards_as_arrays(make_trainer, made):
+    trainer = make_trainer(lambda completions, **_: made([1.0, 0.0] * 4), max_steps=1)
+    trainer.train()
+    assert trainer.state.log_history[0]["reward"] == 0.5
+
+
+def test_fewer_prompts_than_one_batch_asks_for_is_an_error(make_trainer):
+    """TRL drops the incomplete batch and ends without a step; nobody should take that for a training."""
+    with pytest.raises(BadInput, match=r"needs 2 different prompts \(8 answers, 4 to each\)"):
+        make_trainer(half_flat, rows=[{"prompt": "Count 1: "}]).train()
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"shapers": SampleReplay()}, "shapers must be a list, found SampleReplay"),
+        ({"shapers": [SampleReplay()]}, "use_liger_kernel computes the loss where no part can act"),
+    ],
+)
+def test_parts_that_would_not_act(make_trainer, parts, message):
+    with pytest.raises(BadInput, match=message):
+        make_trainer(parts=parts, use_liger_kernel=True)
+
+
+def test_truncated_answers_that_are_masked_are_not_replayed(make_trainer):
+    """TRL's ``mask_truncated_completions`` leaves rows without a token, which teach nothing."""
+    replay, after = SampleReplay(), Recorder()
+    parts = {"shapers": [replay, after], "advantage": "center"}
+    trainer = make_trainer(half_flat, parts=parts, mask_truncated_completions=True, max_steps=2)
+    trainer.train()  # a random model ends hardly ever: all rows are masked
+    assert all(bool(batch.data["skip"].all()) for batch in after.batches)
+    assert replay.buffer == []
+    trainer = make_trainer(half_flat, parts=parts, mask_truncated_completions=True, max_steps=2)
+    trainer.generation_config.eos_token_id = trainer.eos_token_ids = list(range(2, 300, 10))
+    after.batches.clear()
+    trainer.train()
+    assert replay.buffer
+    assert all(len(kept.row["completion_ids"]) for kept in replay.buffer)
+    assert all(bool(batch.data["completion_mask"].any(1).all()) for batch in after.batches if "skip" not in batch.data)
 
 
 def test_replay_stands_before_credit(make_trainer):
@@ -197,7 +264,7 @@ def test_a_checkpoint_that_was_not_finished_is_refused(make_trainer):
     """Killed after TRL's files and before ours: one line, and ``complete`` knows it."""
     from pathlib import Path
 
-    from backcast.learn.keeper import complete, state_file
+    from backcast.learn.keeper import complete
 
     values = {"max_steps": 2, "save_strategy": "steps", "save_steps": 1}
     trainer = make_trainer(parts={"shapers": [SampleReplay()]}, **values)

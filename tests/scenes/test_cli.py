@@ -125,3 +125,16 @@ def test_process(clips):
     command = [sys.executable, "-m", "backcast", "scene", "score", str(clips), "--model", "persistence", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["videos"] == 24
+
+
+def test_page(capsys, clips, tmp_path):
+    """A timeline of one clip, with the truth at --horizon and without at --frames; an unknown clip is refused."""
+    words = ("forecast", clips, "--model", "markov", "--out", tmp_path / "f.jsonl", "--page", tmp_path / "p.html")
+    found = answer(capsys, *words, "--horizon", 0.5, "--clip", "household-0-3")
+    text = (tmp_path / "p.html").read_text()
+    assert found["page"] == str(tmp_path / "p.html")
+    assert "What follows in household-0-3" in text
+    assert "show what did follow" in text
+    code, _, err = call(capsys, *words, "--horizon", 0.5, "--clip", "household-0-99")
+    assert code == 2
+    assert "no forecast of it" in err

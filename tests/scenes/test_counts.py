@@ -69,6 +69,9 @@ def test_neighbours_find_the_same_past():
             (o,) = frame.objects
             assert found.listed[t, o]
             assert found.predicates[t, o].argmax() == frame.objects[o][0]
+    strange = model.forecast("c", (Frame(0, {}),), [1, 2])
+    likely = strange.objects > 0.3
+    assert (strange.predicates[likely].sum(-1) > 0.3).all()  # a far neighbour still says which predicate
     beyond = model.forecast("c", made[0].frames, range(6, 30))
     assert np.isfinite(beyond.predicates).all()
 

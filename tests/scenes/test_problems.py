@@ -152,7 +152,7 @@ def test_faults_of_the_file(tmp_path):
     [
         (("a", "a"), (Group("g", ("p",)),), "object 'a' is listed twice"),
         (("a",), (Group("g", ("p",)), Group("h", ("p",))), "predicate 'p' is listed twice"),
-        (("a,b",), (Group("g", ("p",)),), "holds ','"),
+        (("a,b",), (Group("g", ("p",)),), "holds , ; :"),
         (("a",), (Group("g", ("p",)), Group("h", ())), "has no predicates"),
         ((), (Group("g", ("p",)),), "no objects"),
     ],

@@ -56,14 +56,17 @@ def _plain(text: str) -> str:
 class Matcher:
     """Finds grams in text: by whole words, in any case, the longest first at every word.
 
-    A gram that lies inside a longer match is not counted; grams that overlap otherwise are all found. Raises BadInput
-    for an empty list and for a gram of no word or more than ``LONGEST``.
+    ``grams`` are phrases, or what ``mine`` found. A gram that lies inside a longer match is not counted; grams that
+    overlap otherwise are all found. Raises BadInput for an empty list, a single text, and a gram of no word or of more
+    than ``LONGEST``.
     """
 
-    def __init__(self, grams: Iterable[str]) -> None:
-        self.grams = list(dict.fromkeys(grams))
+    def __init__(self, grams: Iterable[Any]) -> None:
+        if isinstance(grams, str):
+            raise BadInput(f"grams must be a list of phrases, found the text '{grams[:40]}'; write [...]")
+        self.grams = list(dict.fromkeys(str(getattr(gram, "text", gram)) for gram in grams))
         if not self.grams:
-            raise BadInput("the list of grams is empty; give phrases, or mine them with backcast.learn.grams.mine")
+            raise BadInput("the list of grams is empty; give phrases, or mine them with backcast.learn.mine")
         self._known: dict[tuple[str, ...], int] = {}
         self._lengths: dict[str, list[int]] = {}
         for number, gram in enumerate(self.grams):

@@ -3,7 +3,7 @@
 from collections import Counter, OrderedDict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -15,17 +15,18 @@ from backcast.learn.grams import Match, Matcher, TokenText, cover, shipped, word
 
 Target = Literal["planning", "execution", "entropy_long_correct"]
 _REMEMBERED = 16384
+_RELATIVE = ("semantic_entropy", "procedure_entropy", "planning_perplexity", "execution_perplexity")
 
 
 class PlanningCredit:
     """Gives the tokens of strategic grams ``A + alpha |A|`` (section 4, equation 4; the paper uses alpha 0.2).
 
-    ``grams``: phrases, default our own list. ``target`` "execution" credits all other tokens instead, the control that
-    must not help; "entropy_long_correct" credits high-entropy tokens (top 30 % of their row) of correct answers longer
-    than their group's mean, which is what the authors' code is said to do. ``token_metrics`` adds entropy and
-    perplexity by class, at the price of a forward pass.
+    ``grams``: phrases or what ``mine`` found, default our own list. ``target`` "execution" credits all other tokens
+    instead, the control that must not help; "entropy_long_correct" credits high-entropy tokens (top 30 % of their row)
+    of correct answers longer than their group's mean, which is what the authors' code is said to do. ``token_metrics``
+    adds entropy and perplexity by class, at the price of a forward pass.
 
-    Raises BadInput for an empty list, alpha outside [0, 1) and a tokenizer without offsets.
+    Raises BadInput for an empty list, alpha outside [0, 1), an unknown target and a tokenizer without offsets.
     """
 
     name = "planning"
@@ -33,7 +34,7 @@ class PlanningCredit:
 
     def __init__(
         self,
-        grams: Iterable[str] | None = None,
+        grams: Iterable[Any] | None = None,
         alpha: float = 0.2,
         *,
         target: Target = "planning",
@@ -41,6 +42,8 @@ class PlanningCredit:
     ) -> None:
         if not 0 <= alpha < 1:
             raise BadInput(f"alpha must be in [0, 1), found {alpha}: from 1 on, blame would become credit")
+        if target not in get_args(Target):
+            raise BadInput(f"unknown target '{target}'; known: {', '.join(get_args(Target))}")
         self.matcher = Matcher(shipped() if grams is None else grams)
         self.alpha, self.target, self.token_metrics = alpha, target, token_metrics
         self.entropies = token_metrics or target == "entropy_long_correct"
@@ -59,21 +62,24 @@ class PlanningCredit:
         valid = batch.data["completion_mask"].bool().cpu()
         planning, found = self._masks(batch.data["completion_ids"], valid)
         sequences = [(text, matches) for text, matches, _ in found]
-        self._last = {
-            f"{self.name}/share": float(planning.sum() / valid.sum().clamp(min=1)),
-            f"{self.name}/semantic_entropy": semantic_entropy(match.gram for _, seen in sequences for match in seen),
-            f"{self.name}/procedure_entropy": procedure_entropy(sequences),
-        }
+        self._last = {f"{self.name}/share": float(planning.sum() / valid.sum().clamp(min=1))}
+        self._measured("semantic_entropy", semantic_entropy(match.gram for _, seen in sequences for match in seen))
+        self._measured("procedure_entropy", procedure_entropy(sequences))
         self._sums["tokens"] += int(valid.sum())
         self._sums["planning"] += int(planning.sum())
         if self.token_metrics and batch.entropies is not None:
             logps = batch.data["old_per_token_logps"].float().cpu()
             measured = token_metrics(batch.entropies.float().cpu(), logps, planning, valid)
             for name, value in measured.items():
-                self._last[f"{self.name}/{name}"] = value
-                if name.endswith("perplexity"):
-                    start = self._first.setdefault(name, value)
-                    self._last[f"{self.name}/{name}_relative"] = value / start
+                self._measured(name, value)
+
+    def _measured(self, name: str, value: float) -> None:
+        """Logs a value; one that the paper plots against its start also as a ratio to the first that was above 0."""
+        self._last[f"{self.name}/{name}"] = value
+        if name not in _RELATIVE:
+            return
+        if name in self._first or value > 0:
+            self._last[f"{self.name}/{name}_relative"] = value / self._first.setdefault(name, value)
 
     def __call__(self, batch: Batch) -> Batch:
         """The batch with advantages of shape (B, T)."""
@@ -102,6 +108,11 @@ class PlanningCredit:
     def _entropy_long_correct(self, batch: Batch, valid: torch.Tensor) -> torch.Tensor:
         if batch.entropies is None:
             raise BadInput("target 'entropy_long_correct' compares rows within their group; use it without replay")
+        if len(valid) % batch.group:
+            raise BadInput(
+                f"target 'entropy_long_correct' compares rows within their group of {batch.group}, but a process has "
+                f"{len(valid)} of them; give each process whole groups (per_device_train_batch_size)"
+            )
         lengths = valid.sum(1).float()
         long = lengths > lengths.view(-1, batch.group).mean(1).repeat_interleave(batch.group)
         known = batch.entropies.float().masked_fill(~valid, float("nan"))
@@ -147,7 +158,7 @@ class PlanningCredit:
                 "planning/credit_moved",
                 sums["moved"] / sums["credit"] if sums["credit"] and self.alpha else None,
                 1e-6,
-                0.2,
+                max(self.alpha, 1e-6),
                 "Change of all credit by the transform, as a share of it; 0 means that HICRA does nothing.",
             ),
         ]

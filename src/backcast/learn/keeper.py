@@ -42,6 +42,8 @@ class Keeper(TrainerCallback):
         kept = {
             "step": trainer._step,
             "buffered": trainer._buffered_inputs,
+            "processes": trainer.accelerator.num_processes,
+            "names": [part.name for part in trainer.parts],
             "parts": [part.state_dict() for part in trainer.parts],
             "groups": trainer.group_sums.state_dict(),
         }
@@ -50,9 +52,20 @@ class Keeper(TrainerCallback):
         beside.replace(path)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        """Raises InertMethod if a part had opportunities and changed nothing at all."""
+        """Raises InertMethod if a part had opportunities and changed nothing, BadInput if there was no step at all."""
+        if state.global_step == 0:
+            rows = args.generation_batch_size
+            raise BadInput(
+                f"no step was taken: a batch needs {rows // self.trainer.num_generations} different prompts "
+                f"({rows} answers, {self.trainer.num_generations} to each), and the data set holds fewer; give more "
+                "prompts, or make the batch smaller"
+            )
         for part in self.trainer.parts:
             must_act(part.name, *self.trainer.everywhere(part))
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names) or "none"
 
 
 def restore(trainer: Any, checkpoint: str) -> None:
@@ -63,8 +76,14 @@ def restore(trainer: Any, checkpoint: str) -> None:
             f"'{path}' is missing: this checkpoint is of another trainer or number of processes, or was never finished"
         )
     state = torch.load(path, map_location=trainer.accelerator.device, weights_only=True)
-    if len(state["parts"]) != len(trainer.parts):
-        raise BadInput(f"'{path}' was written with {len(state['parts'])} parts, this trainer has {len(trainer.parts)}")
+    written, here = state["names"], [part.name for part in trainer.parts]
+    if written != here:
+        raise BadInput(f"'{path}' was written with parts {_list(written)}; this trainer has {_list(here)}")
+    if state["processes"] != trainer.accelerator.num_processes:
+        raise BadInput(
+            f"'{path}' was written by {state['processes']} processes, each with its own buffer; this training has "
+            f"{trainer.accelerator.num_processes}; start as many"
+        )
     trainer._step, trainer._buffered_inputs = state["step"], state["buffered"]
     for part, kept in zip(trainer.parts, state["parts"], strict=True):
         part.load_state_dict(kept)

@@ -45,6 +45,8 @@ PRESETS: dict[str, dict[str, Constant]] = {
         "beta": Constant(0.04, "2402.03300"),
         "num_generations": Constant(64, "2402.03300"),
         "learning_rate": Constant(1e-6, "2402.03300"),
+        "max_completion_length": Constant(1024, "2402.03300"),
+        "batch": Constant(1024, "2402.03300"),
     },
     "dapo": {
         **_PLAIN,
@@ -54,6 +56,8 @@ PRESETS: dict[str, dict[str, Constant]] = {
         "epsilon_high": Constant(0.28, _DAPO),
         "beta": Constant(0.0, _DAPO),
         "num_generations": Constant(16, _DAPO),
+        "max_completion_length": Constant(20480, f"{_DAPO}: 16384, and 4096 more that are punished"),
+        "batch": Constant(512, f"{_DAPO}: 16 updates to a sampling of 512 prompts"),
         "learning_rate": Constant(1e-6, _DAPO),
         "filter": Constant(
             True, f"{_DAPO}: dynamic sampling; here by repeats within the batch, as VL-Rethinker equates"
@@ -66,6 +70,10 @@ PRESETS: dict[str, dict[str, Constant]] = {
         "epsilon": Constant(0.2, "ours: the paper says clip-higher and no value; DAPO's"),
         "epsilon_high": Constant(0.28, "ours: the paper says clip-higher and no value; DAPO's"),
         "alpha": Constant(0.2, "HICRA paper: 0.2 throughout"),
+        "max_completion_length": Constant(
+            16384, "HICRA paper: a context of 16K (raised to 32K once a fifth of the answers is cut)"
+        ),
+        "batch": Constant(512, _OURS),
         "gram_words": Constant((3, 5), "HICRA paper"),
         "gram_top": Constant(0.2, "HICRA paper"),
     },
@@ -84,6 +92,9 @@ PRESETS: dict[str, dict[str, Constant]] = {
         "epsilon": Constant(0.2, _CODE),
         "epsilon_high": Constant(0.35, "VL-Rethinker code, where it is written in and the flag ignored"),
         "num_generations": Constant(8, _RETHINKER),
+        "batch": Constant(512, _RETHINKER),
+        "max_completion_length": Constant(2048, _CODE),
+        "num_train_epochs": Constant(3, "VL-Rethinker paper: at most three passes over the data"),
         "learning_rate": Constant(1e-6, _CODE),
         "adam_beta1": Constant(0.9, _CODE),
         "adam_beta2": Constant(0.95, _CODE),
@@ -103,6 +114,7 @@ PRESETS: dict[str, dict[str, Constant]] = {
 }
 
 _OWN = {
+    "batch",
     "advantage",
     "filter",
     "alpha",
@@ -115,7 +127,7 @@ _OWN = {
     "imitate",
     "rethink_temperature",
 }
-"""Constants that are ours to use and none of TRL's."""
+"""Constants that are none of TRL's; ``batch`` counts the answers in one optimiser step."""
 
 
 def preset(name: str) -> dict[str, Constant]:
@@ -126,7 +138,7 @@ def preset(name: str) -> dict[str, Constant]:
 
 
 def grpo_values(name: str) -> dict[str, Any]:
-    """What a preset puts into ``GRPOConfig``."""
+    """What a preset puts into ``GRPOConfig``; ``batch`` is left to the user (devices x rows x accumulation)."""
     return {key: constant.value for key, constant in preset(name).items() if key not in _OWN}
 
 

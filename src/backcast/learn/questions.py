@@ -16,6 +16,7 @@ WORLD = "world"
 """Instead of a file or a model: the small world of ``backcast.learn.world``."""
 
 KINDS = ("numeric", "choice", "exact")
+_MEANT = {"numeric": "a number", "choice": "a letter", "exact": "a text"}
 
 
 class Asked(Protocol):
@@ -98,12 +99,15 @@ def read(path: Path | str) -> list[Question]:
     for number, record in read_jsonl(path):
         for key in ("prompt", "answer"):
             value = record.get(key)
-            if not isinstance(value, str | int | float) or not str(value).strip():
+            if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
                 raise BadInput(f"{path}, line {number}: no '{key}'; every question needs a prompt and an answer")
         kind = record.get("kind", "exact")
         if kind not in KINDS:
             raise BadInput(f"{path}, line {number}: kind '{kind}' is not one of {', '.join(KINDS)}")
         prompt, answer = str(record["prompt"]), str(record["answer"])
+        if not same(answer, answer, kind):
+            said = f"the answer '{answer[:40]}' is not {_MEANT[kind]}"
+            raise BadInput(f"{path}, line {number}: {said}; mend it, or its kind")
         found.append(Question(str(record.get("id", content_id(prompt, answer))), prompt, answer, kind))
     if len(found) < 4:
         raise BadInput(f"{path}: {len(found)} questions; give at least 4, so that some can be held out")
@@ -111,7 +115,10 @@ def read(path: Path | str) -> list[Question]:
 
 
 def load(named: str, heldout: float, seed: int) -> tuple[list[Question], list[Question]]:
-    """(to learn from, held out) of a file, the small world or reasoning-gym; a share ``heldout`` drawn by ``seed``."""
+    """(to learn from, held out) of a file, the small world or reasoning-gym; a share ``heldout`` drawn by ``seed``.
+
+    No prompt is on both sides: what repeats a held-out one is left out. BadInput if nothing else is there.
+    """
     if named == WORLD:
         learn, held = world.tasks(seed)
         return [_of(task) for task in learn], [_of(task) for task in held]
@@ -122,7 +129,11 @@ def load(named: str, heldout: float, seed: int) -> tuple[list[Question], list[Qu
         found = read(named)
     random.Random(seed).shuffle(found)
     count = min(len(found) - 1, max(1, round(heldout * len(found))))
-    return found[count:], found[:count]
+    known = {question.prompt for question in found[:count]}
+    rest = [question for question in found[count:] if question.prompt not in known]
+    if not rest:
+        raise BadInput(f"{named}: every question repeats a held-out one; give different prompts")
+    return rest, found[:count]
 
 
 def _of(task: world.Task) -> Question:

@@ -75,6 +75,8 @@ class _Redraw:
         if batch.data.get("num_images", ()) is None:
             return batch
         advantages = batch.data["advantages"].detach().cpu().numpy()
+        # Without a token in the loss (TRL's ``mask_truncated_completions``) a row teaches nothing either.
+        advantages = np.where(batch.data["completion_mask"].any(1).cpu().numpy(), advantages, 0)
         teach = keep(batch, [int(i) for i in np.flatnonzero(advantages)], advantages)
         stay, draws = self._choose(teach, len(advantages), batch.step)
         self.batches += 1
@@ -208,6 +210,8 @@ class SampleReplay(_Redraw):
                 f"replay needs alpha >= 0, capacity >= 1 and episode >= 1, found alpha={alpha}, capacity={capacity}, "
                 f"episode={episode}"
             )
+        if megabytes <= 0 or (max_age is not None and max_age < 0):
+            raise BadInput(f"replay needs megabytes > 0 and max_age >= 0, found {megabytes} and {max_age}")
         super().__init__(seed)
         self.alpha, self.episode, self.capacity = alpha, episode, capacity
         self.max_age, self.megabytes = max_age, megabytes

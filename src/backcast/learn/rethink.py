@@ -119,6 +119,14 @@ class ForcedRethink:
                 f"rethinking needs 0 < share <= 1, quota >= 1 and imitate >= 0, found share={self.share}, "
                 f"quota={self.quota}, imitate={self.imitate}"
             )
+        if self.variant not in ("paper", "code") or self.temperature <= 0:
+            raise BadInput(
+                "rethinking needs variant 'paper' or 'code' and a temperature above 0, found "
+                f"variant='{self.variant}', temperature={self.temperature}"
+            )
+        lacking = [category for category in TRIGGERS if not self.triggers.get(category)]
+        if lacking:
+            raise BadInput(f"triggers of rethinking lack {', '.join(lacking)}; give phrases for {', '.join(TRIGGERS)}")
         self.rng = np.random.default_rng(self.seed)
         self.acted = self.looked = self.usable = 0
         self.sums = dict.fromkeys(("answers", "spontaneous", "tried", "accepted", "to_right", "to_wrong"), 0)

@@ -1,6 +1,7 @@
 """Stages of a run that trains on verifiable questions: where a model starts, and what a method makes of it."""
 
 import gc
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,9 @@ class Training:
     """Answers in one backward pass; the rest of a step is accumulated."""
     learning_rate: float = 3e-4
     """Constant. 1e-6 is VL-Rethinker's for 7 to 72 billion parameters."""
+    clip_high: float = 0.28
+    """How far an importance ratio may rise above 1; down it is 0.2 (DAPO's 0.2 and 0.28, ours for HICRA, whose paper
+    says clip-higher without a value; VL-Rethinker's code: 0.2 and 0.35)."""
     longest: int = 24
     """Most tokens in an answer."""
     lora: int = 0
@@ -51,8 +55,18 @@ class Training:
     def __post_init__(self) -> None:
         if self.group < 2:
             raise ValueError(f"group must be at least 2, found {self.group}: one answer has nothing to compare with")
-        if min(self.steps, self.prompts, self.micro, self.longest, self.save_every) < 1:
-            raise ValueError("steps, prompts, micro, longest and save-every must be at least 1")
+        counts = ("steps", "prompts", "micro", "longest", "save_every", "measured", "warm")
+        if min(getattr(self, name) for name in counts) < 1:
+            raise ValueError("steps, prompts, micro, longest, save-every, measured and warm must be at least 1")
+        if not 0 < self.heldout < 1 or not 0 < self.learning_rate < math.inf:
+            raise ValueError(
+                "heldout must lie between 0 and 1 and learning-rate be above 0, "
+                f"found {self.heldout} and {self.learning_rate}"
+            )
+        if min(self.lora, self.seed, self.clip_high) < 0:
+            raise ValueError(
+                f"lora, seed and clip-high must be at least 0, found {self.lora}, {self.seed} and {self.clip_high}"
+            )
         if self.prompts * self.group % min(self.micro, self.prompts * self.group):
             raise ValueError(f"micro must divide prompts x group = {self.prompts * self.group}, found {self.micro}")
 
@@ -96,11 +110,12 @@ def train(
     """Trains a model with ``parts`` (given to GroupTrainer), saves it in ``folder/model`` and measures it.
 
     A killed training goes on from its last checkpoint. ``baseline`` is the accuracy that the gap is set against, and
-    ``reward`` (TRL's signature) reads the columns of the questions' rows.
+    ``reward`` (TRL's signature) reads the columns of the questions' rows. BadInput for too few questions for one step.
     """
     from backcast.learn.keeper import complete
 
     learn, held = questions
+    check_size(len(learn), training)
     trainer = _trainer(folder / "trainer", begin, learn, training, {"reward_funcs": reward, **parts()})
     saved = sorted(
         filter(complete, (folder / "trainer").glob("checkpoint-*")), key=lambda path: int(path.name.split("-")[1])
@@ -149,7 +164,7 @@ def _trainer(out: Path, begin: Path, learn: Sequence[Asked], training: Training,
         "max_steps": training.steps,
         "learning_rate": training.learning_rate,
         "lr_scheduler_type": "constant",
-        "epsilon_high": 0.28,
+        "epsilon_high": training.clip_high,
         "loss_type": "dapo",
         "beta": 0.0,
         "seed": training.seed,
@@ -241,9 +256,11 @@ def curves(log: Sequence[Mapping[str, Any]], method: str) -> list[Curve]:
             "planning/planning_entropy": "token entropy, planning",
             "planning/execution_entropy": "token entropy, execution",
         },
-        ("Relative perplexity", "of the first step"): {
-            "planning/planning_perplexity_relative": "planning",
-            "planning/execution_perplexity_relative": "execution",
+        ("Against the start", "of the first step"): {
+            "planning/semantic_entropy_relative": "semantic entropy",
+            "planning/procedure_entropy_relative": "entropy of what follows a gram",
+            "planning/planning_perplexity_relative": "perplexity, planning",
+            "planning/execution_perplexity_relative": "perplexity, execution",
         },
         ("Replay", "share of rows"): {"replay/share": "drawn again", "filter/share": "repeated by the filter"},
         ("Age of replayed rows", "steps"): {"replay/age": "mean"},
@@ -260,6 +277,15 @@ def curves(log: Sequence[Mapping[str, Any]], method: str) -> list[Curve]:
     }
     made = [(title, unit, series(names)) for (title, unit), names in wanted.items()]
     return [Curve(f"{title} ({method})", "step", unit, found) for title, unit, found in made if found]
+
+
+def check_size(count: int, training: Training) -> None:
+    """Raises BadInput when ``count`` questions are too few for the prompts of one step."""
+    if count < training.prompts:
+        raise BadInput(
+            f"{count} questions to learn from, but a step takes {training.prompts} different ones; lower "
+            "--train.prompts (and --train.micro), or give more questions"
+        )
 
 
 def check_model(model: str, problems: str) -> None:

@@ -1,7 +1,6 @@
 """The rethinking round inside the trainer: ask for second looks, judge them, put the accepted ones into their slots."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 from backcast.core.errors import BadInput
@@ -17,7 +16,8 @@ def rethink_round(trainer: Any, rethink: ForcedRethink, prompts: list[Any], gene
     if tool_mask is not None or trainer.tools:
         raise BadInput("forced rethinking does not work with tools; take the tools or rethink away")
     first = trainer.judge(prompts, completions, completion_ids)
-    groups = _groups(prompts)
+    first_row = trainer.accelerator.process_index * len(prompts)
+    groups = [(first_row + i) // trainer.num_generations for i in range(len(prompts))]
     attempts = [
         Attempt(tuple(ids), right, group, ids[-1] in trainer.eos_token_ids)
         for ids, right, group in zip(completion_ids, first, groups, strict=True)
@@ -62,14 +62,6 @@ def _second_parts(
     fallback = (prompts[0], list(prompt_ids[0]))
     parts, logprobs = trainer.go_on(chosen, prefixes, fallback, rethink.temperature, room)
     return parts, logprobs
-
-
-def _groups(prompts: Sequence[Any]) -> list[int]:
-    """A number per run of equal prompts: the attempts at one prompt stand together."""
-    numbers = [0] * len(prompts)
-    for i, (before, here) in enumerate(pairwise(prompts), start=1):
-        numbers[i] = numbers[i - 1] + (before != here)
-    return numbers
 
 
 def _content(completion: Any) -> str:

@@ -11,7 +11,7 @@ import contextlib
 import functools
 import inspect
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -50,9 +50,9 @@ class GroupTrainer(_Trl):  # type: ignore[misc]
     ``advantage`` names a convention of ``core.credit``; None leaves TRL's own (``scale_rewards``). Groups whose rewards
     are all equal get exact zeros as soon as there is a part. Everything else is passed to TRL.
 
-    Raises BadInput for parts that do not go together, and while training for rewards of the wrong number, or NaN (None
-    stays TRL's "cannot be scored"). Raises InertMethod when a part has used none of ``PATIENCE`` opportunities, or none
-    at all by the end of training.
+    Raises BadInput for parts that do not go together, for a data set too small for one step, and while training for
+    rewards of the wrong number or that are no finite numbers (None stays TRL's "cannot be scored"). Raises InertMethod
+    when a part has used none of ``PATIENCE`` opportunities, or none at all by the end of training.
     """
 
     def __init__(
@@ -65,6 +65,10 @@ class GroupTrainer(_Trl):  # type: ignore[misc]
         advantage: Convention | None = None,
         **kwargs: Any,
     ) -> None:
+        if not isinstance(shapers, list | tuple):
+            raise BadInput(f"shapers must be a list, found {type(shapers).__name__}; write shapers=[...]")
+        if (shapers or rethink) and getattr(kwargs.get("args"), "use_liger_kernel", False):
+            raise BadInput("use_liger_kernel computes the loss where no part can act; switch it off, or take them away")
         checked = [_checked(reward) for reward in reward_funcs] if isinstance(reward_funcs, list) else None
         super().__init__(model, checked or _checked(reward_funcs), **kwargs)
         self.shapers, self.rethink, self.advantage = list(shapers), rethink, advantage
@@ -310,20 +314,41 @@ def _check_order(shapers: Sequence[Shaper]) -> None:
 
 
 def _checked(reward: Any) -> Any:
-    """The reward function, which now answers wrong lengths and NaN with BadInput; models and names are left alone."""
-    plain = callable(reward) and not isinstance(reward, torch.nn.Module)
-    if not plain or inspect.iscoroutinefunction(reward):
+    """The reward function, which now answers what is no list of numbers with BadInput; models are left alone."""
+    if not callable(reward) or isinstance(reward, torch.nn.Module):
         return reward
+    name = getattr(reward, "__name__", type(reward).__name__)
+    call: Any
+    if inspect.iscoroutinefunction(reward):
 
-    @functools.wraps(reward)
-    def call(*args: Any, **kwargs: Any) -> list[float | None]:
-        found = list(reward(*args, **kwargs))
-        name, asked = call.__name__, len(kwargs["completions"])
-        if len(found) != asked:
-            raise BadInput(f"reward '{name}' returned {len(found)} values for {asked} completions; return one for each")
-        if any(value is not None and math.isnan(value) for value in found):
-            raise BadInput(f"reward '{name}' returned NaN; return a number, or None for what cannot be scored")
-        return found
+        @functools.wraps(reward)
+        async def call(*args: Any, **kwargs: Any) -> list[float | None]:
+            return _numbers(name, await reward(*args, **kwargs), len(kwargs["completions"]))
 
-    call.__name__ = getattr(reward, "__name__", type(reward).__name__)
+    else:
+
+        @functools.wraps(reward)
+        def call(*args: Any, **kwargs: Any) -> list[float | None]:
+            return _numbers(name, reward(*args, **kwargs), len(kwargs["completions"]))
+
+    call.__name__ = name
     return call
+
+
+def _numbers(name: str, found: Any, asked: int) -> list[float | None]:
+    if not isinstance(found, Iterable) or isinstance(found, str | bytes):
+        raise BadInput(f"reward '{name}' returned {found!r}; return a list with one number for each completion")
+    values = list(found)
+    if len(values) != asked:
+        raise BadInput(f"reward '{name}' returned {len(values)} values for {asked} completions; return one for each")
+    wrong = next((value for value in values if not (value is None or _finite(value))), None)
+    if wrong is not None:
+        raise BadInput(f"reward '{name}' returned {wrong!r}; return a number, or None for what cannot be scored")
+    return values
+
+
+def _finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except TypeError:
+        return False

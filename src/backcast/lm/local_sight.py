@@ -39,6 +39,7 @@ class LocalSight:
     def __init__(self, model: Any, processor: Any, name: str = "model", fingerprint: str = "") -> None:
         self.name, self.fingerprint = name, fingerprint
         self.model, self.processor, self.tokenizer = model.eval(), processor, processor.tokenizer
+        self.tokenizer.padding_side = "left"  # as generation needs it
         self.device = next(model.parameters()).device
         self.context: int = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
         self.ends = self._ends()
@@ -122,7 +123,6 @@ class LocalSight:
 
     def encode(self, texts: Sequence[str], pictures: Sequence[Sequence[Any]]) -> dict[str, Any]:
         """Tensors of rendered conversations and their pictures, padded on the left, on the model's device."""
-        self.tokenizer.padding_side = "left"
         nested = [list(row) for row in pictures]
         asked = {"images": nested} if any(nested) else {}
         found = self.processor(text=list(texts), **asked, padding=True, return_tensors="pt", add_special_tokens=False)

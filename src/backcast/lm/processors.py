@@ -5,25 +5,35 @@ refuses to open a processor whose video part needs it, although its image part d
 the stock image processor (its Pillow variant) and the tokenizer together without the video part.
 """
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from backcast.core.errors import BadInput
 
-_MARKS = {
+_QWEN = {
     "image_token": "<|image_pad|>",
     "video_token": "<|video_pad|>",
     "vision_start_token": "<|vision_start|>",
     "vision_end_token": "<|vision_end|>",
 }
-"""Of the Qwen-VL families."""
+_SMOL = {
+    "image_token": "<image>",
+    "video_token": "<video>",
+    "fake_image_token": "<fake_token_around_image>",
+    "global_image_token": "<global-img>",
+    "end_of_utterance_token": "<end_of_utterance>",
+}
+"""The marks that a processor of each family knows."""
 
 _STOCK = {
-    "qwen2_vl": "Qwen2VLProcessor",
-    "qwen2_5_vl": "Qwen2_5_VLProcessor",
-    "qwen3_vl": "Qwen3VLProcessor",
+    "qwen2_vl": ("Qwen2VLProcessor", _QWEN),
+    "qwen2_5_vl": ("Qwen2_5_VLProcessor", _QWEN),
+    "qwen3_vl": ("Qwen3VLProcessor", _QWEN),
+    "smolvlm": ("SmolVLMProcessor", _SMOL),
 }
-"""Model types whose processor works without its video part."""
+"""Model types whose processor works without its video part; Idefics3 and others that have none need no help."""
 
 
 def open_processor(folder: Path) -> Any:
@@ -57,27 +67,52 @@ def open_processor(folder: Path) -> Any:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, **only)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise BadInput(f"the processor of '{folder}' cannot be opened: {_first_line(error)}") from error
-    return images_only(config.model_type, pixels, tokenizer, tokenizer.chat_template)
+    return images_only(config.model_type, pixels, tokenizer, tokenizer.chat_template, _own_settings(folder))
 
 
-def images_only(model_type: str, pixels: Any, tokenizer: Any, template: str | None) -> Any:
-    """A stock processor of the Qwen-VL families without its video part, which would need torchvision."""
+def images_only(
+    model_type: str, pixels: Any, tokenizer: Any, template: str | None, own: Mapping[str, Any] | None = None
+) -> Any:
+    """A stock processor without its video part, which would need torchvision.
+
+    ``own`` are settings of the processor itself (SmolVLM: ``image_seq_len``, the tokens of one tile).
+    """
     import transformers
     from transformers import ProcessorMixin
 
-    stock: Any = getattr(transformers, _STOCK[model_type])
+    name, marks = _STOCK[model_type]
+    stock: Any = getattr(transformers, name)
 
     class ImagesOnly(stock):  # type: ignore[misc]
         """The stock processor without its video part."""
 
         def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
-            for name, mark in _MARKS.items():
-                setattr(self, name, mark)
-                setattr(self, f"{name}_id", tokenizer.convert_tokens_to_ids(mark))
+            for mark, token in marks.items():
+                setattr(self, mark, token)
+                setattr(self, f"{mark}_id", tokenizer.convert_tokens_to_ids(token))
+            if model_type == "smolvlm":
+                self.image_seq_len = int((own or {}).get("image_seq_len", 169))  # the stock default
             parent: Any = ProcessorMixin  # untyped upstream
             parent.__init__(self, image_processor, tokenizer, chat_template=chat_template)
 
+        def apply_chat_template(self, *arguments: Any, **settings: Any) -> Any:
+            """As every processor's; SmolVLM's own asks its video part for the number of frames."""
+            parent: Any = ProcessorMixin
+            return parent.apply_chat_template(self, *arguments, **settings)
+
     return ImagesOnly(pixels, tokenizer, chat_template=template)
+
+
+def _own_settings(folder: Path) -> dict[str, Any]:
+    """What ``processor_config.json`` says beside the parts' own settings."""
+    file = folder / "processor_config.json"
+    if not file.exists():
+        return {}
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadInput(f"'{file}' is not JSON ({error}); copy it from the model again") from None
+    return found if isinstance(found, dict) else {}
 
 
 def _first_line(error: Exception) -> str:

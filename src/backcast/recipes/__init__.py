@@ -46,6 +46,7 @@ RECIPES = (
     "curate",
     "games",
     "hicra",
+    "policies",
     "reer",
     "rethinker",
     "routing",

@@ -36,7 +36,7 @@ class Settings:
     """Which rethinking: the paper's, or the authors' code's without its bugs."""
     control: bool = True
     """Train plain GRPO first, with as many answers as the replay stage, as its baseline."""
-    train: Training = field(default_factory=Training)
+    train: Training = field(default_factory=lambda: Training(clip_high=0.35))
     """The training itself, the same for each stage."""
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ from backcast.core.errors import BadInput
 from backcast.core.run import Plan, Run, Stage
 from backcast.learn.gym import is_gym
 from backcast.learn.questions import WORLD, load
-from backcast.learn.stages import Training, check_model, start, train
+from backcast.learn.stages import Training, check_model, check_size, start, train
 from backcast.recipes.estimate import Work, check, memory
 
 
@@ -16,6 +16,7 @@ def plan_lines(model: str, problems: str, training: Training, names: list[str]) 
     """Expected time and memory of ``start`` and each training; raises BadInput for inputs that do not fit."""
     check_model(model, problems)
     learn, held = load(problems, training.heldout, training.seed)
+    check_size(len(learn), training)
     measured = min(len(held), training.measured)
     rows = training.steps * training.prompts * training.group
     if model == WORLD:

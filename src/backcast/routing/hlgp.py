@@ -28,9 +28,9 @@ from backcast.routing.search.layout import BEST
 from backcast.routing.start import savings, sweep
 from backcast.routing.subsolve import as_lists, cut_out
 
-Engine = Literal["sisr", "pyvrp", "exact"]
-ENGINES = ("sisr", "pyvrp", "exact")
-STARTS = ("savings", "sweep")
+Engine = Literal["sisr", "pyvrp", "exact", "policy"]
+ENGINES = ("sisr", "pyvrp", "exact", "policy")
+STARTS = ("savings", "sweep", "policy")
 
 HOT, COLD = 1.2, 0.04
 """Temperatures at the start and the end of a cooling, in units of the mean distance to the 40 nearest customers: at
@@ -58,9 +58,12 @@ class Settings:
     """How a solution is searched for. The same settings with a budget of iterations give the same routes."""
 
     engine: Engine = "sisr"
-    """What solves the groups: the room's own search, PyVRP, or the exact dynamic programme (up to 12 customers)."""
+    """What solves the groups: the room's own search, PyVRP, the exact dynamic programme (up to 12 customers), or the
+    local policy."""
     start: str = "savings"
-    """The first partition: savings, sweep, or a .sol file."""
+    """The first partition: savings, sweep, the global policy, or a .sol file."""
+    policy: str = ""
+    """Folder of the policies, for start and engine "policy"."""
     iterations: int | None = None
     """Budget in iterations of the engine instead of, or beside, seconds."""
     jobs: int = 1
@@ -76,6 +79,8 @@ class Settings:
             raise BadInput(f"engine '{self.engine}' is unknown{nearest(self.engine, ENGINES)}")
         if self.start not in STARTS and not self.start.endswith(".sol"):
             raise BadInput(f"start '{self.start}' is unknown{nearest(self.start, STARTS)} (or a .sol file)")
+        if "policy" in (self.engine, self.start) and not self.policy:
+            raise BadInput("start or engine 'policy' needs --policy DIR, a folder that backcast route train wrote")
         try:
             bounded(self, "iterations jobs group", 1)
             bounded(self, "seed", 0)
@@ -201,6 +206,11 @@ def first_routes(instance: Instance, settings: Settings, routes: list[list[int]]
         return read_solution(settings.start, instance)
     if settings.start == "sweep":
         return sweep(instance)
+    if settings.start == "policy":
+        from backcast.routing.nets import load_policy
+        from backcast.routing.policy import policy_routes
+
+        return policy_routes(load_policy(settings.policy, "global"), instance)
     return savings(instance)
 
 

@@ -19,6 +19,10 @@ PYVRP_ITERATIONS = 300
 """Iterations of PyVRP on a group."""
 
 
+POLICY_SAMPLES = 8
+"""Partitions that the local policy draws for a group after the first, greedy level."""
+
+
 @dataclass(frozen=True)
 class GroupTask:
     """One group of one level."""
@@ -89,18 +93,20 @@ def _one_level(
     """Solves the groups side by side; the circle with what was accepted put in the groups' places."""
     schedule = progress.schedule
     new = {k: [circle[k]] for k in range(len(circle))}
-    for begin in range(0, len(cut), settings.jobs):
+    batch = max(1, len(cut)) if settings.engine == "policy" else settings.jobs
+    for begin in range(0, len(cut), batch):
         if schedule.spent >= 1.0:
             break
-        batch = cut[begin : begin + settings.jobs]
-        seed = settings.seed + schedule.done
-        tasks = [
-            GroupTask(progress.instance, [circle[k] for k in group], settings.engine, iterations, seed)
-            for group in batch
-        ]
-        ended = pmap(solve_group, tasks, jobs=settings.jobs, engine="threads")
-        schedule.done += iterations * len(batch)
-        for group, found in zip(batch, ended, strict=True):
+        part = cut[begin : begin + batch]
+        routes, seed = [[circle[k] for k in group] for group in part], settings.seed + schedule.done
+        if settings.engine == "policy":
+            ended = _by_policy(progress.instance, routes, settings, seed)
+            schedule.done += len(part)
+        else:
+            tasks = [GroupTask(progress.instance, group, settings.engine, iterations, seed) for group in routes]
+            ended = pmap(solve_group, tasks, jobs=settings.jobs, engine="threads")
+            schedule.done += iterations * len(part)
+        for group, found in zip(part, ended, strict=True):
             if found is not None:
                 new.update({k: [] for k in group})
                 new[group[0]] = found
@@ -108,3 +114,17 @@ def _one_level(
     progress.level += 1
     progress.keep_level()
     return [route for k in range(len(circle)) for route in new[k]]
+
+
+def _by_policy(
+    instance: Instance, groups_of_routes: list[list[list[int]]], settings: "Settings", seed: int
+) -> list[list[list[int]] | None]:
+    """All groups of a level in one forward pass of the local policy: greedy at first, then the best of samples."""
+    from backcast.routing.nets import load_policy
+    from backcast.routing.policy import policy_groups
+
+    policy = load_policy(settings.policy, "local")
+    subs = [cut_out(instance, routes) for routes in groups_of_routes]
+    samples = 0 if seed == settings.seed else POLICY_SAMPLES
+    found = policy_groups(policy, [(sub.instance, sub.routes) for sub in subs], samples, seed)
+    return [s.back(n) if improves(s.instance, n, s.routes) else None for n, s in zip(found, subs, strict=True)]

@@ -217,11 +217,12 @@ class Neighbours:
             if not found:
                 continue
             w = np.array([one[0] for one in found])
+            w /= w.sum()
             there = np.tensordot(w, np.stack([one[1] for one in found]).astype(float), 1)
             holding = np.tensordot(w, np.stack([one[2] for one in found]).astype(float), 1)
-            objects[h] = self.mix * there / w.sum() + (1 - self.mix) * stays[h]
+            objects[h] = self.mix * there + (1 - self.mix) * stays[h]
             # An object that few neighbours hold says little of its predicates: Markov's count as one such neighbour.
-            trust = there / (there + w.mean())
+            trust = there / (there + 1 / len(w))
             own = holding / np.maximum(there, 1e-12)[:, None]
             predicates[h] = trust[:, None] * own + (1 - trust)[:, None] * base.predicates[h]
         return replace(base, objects=objects, predicates=predicates, listed=objects >= self.listed)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from backcast.core.errors import BadInput, nearest
 from backcast.scenes.counts import Forecaster, Markov, Neighbours, Persistence, forecast_all
@@ -20,11 +21,27 @@ COUNTS: dict[str, Fit] = {
 """The count models at their usual operating points."""
 
 
-def counted(name: str) -> Fit:
-    """How to fit a count model; raises BadInput naming the nearest for an unknown one."""
-    if name not in COUNTS:
-        raise BadInput(f"unknown model '{name}'{nearest(name, COUNTS)}")
-    return COUNTS[name]
+def forecaster(name: str, clips: Clips) -> Fit:
+    """A count model to be fitted, or the fitted model of a folder, by name or path.
+
+    Raises BadInput for an unknown one (naming the nearest), for a model of another vocabulary, and for one that was
+    fitted on a clip that it would be asked of.
+    """
+    if name in COUNTS:
+        return COUNTS[name]
+    folder = Path(name)
+    if not folder.is_dir():
+        raise BadInput(f"unknown model '{name}': neither a folder nor a count model{nearest(name, COUNTS)}")
+    from backcast.scenes.ootsm.model import TwoStage
+
+    model = TwoStage.load(folder)
+    if model.vocabulary != clips.vocabulary:
+        raise BadInput(f"'{name}' was fitted on another vocabulary than that of these clips; convert them together")
+    asked = {clip.id for clip in clips.clips if clip.split != "train"}
+    seen = sorted(asked & set(model.known))
+    if seen:
+        raise BadInput(f"'{name}' was fitted on clip '{seen[0]}' ({len(seen)} in all); ask of clips it has not seen")
+    return lambda _: model
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,12 @@ class Solve:
     jobs: int = 1
     """Workers."""
     engine: str = "sisr"
-    """sisr (the room's own search), pyvrp, or exact (groups of up to 12 customers)."""
+    """sisr (the room's own search), pyvrp, exact (groups of up to 12 customers), or policy (pairs by the local
+    policy)."""
+    policy: str = ""
+    """Folder of policies that route train wrote, for --engine policy and --start policy."""
     start: str = "savings"
-    """savings, sweep, or a .sol file."""
+    """savings, sweep, policy (the global one), or a .sol file."""
     group: int = 6
     """Neighbouring routes solved together by the engines pyvrp and exact."""
     capacity: int | None = None
@@ -53,7 +56,8 @@ def solve(options: Solve) -> list[dict[str, Any]]:
         iterations=options.iterations,
         jobs=options.jobs,
         seed=options.seed,
-        group=options.group,
+        group=2 if options.engine == "policy" else options.group,
+        policy=options.policy,
     )
     instances = [read_instance(file, options.capacity, options.rounding) for file in options.files]
     return [_one(instance, options, settings) for instance in instances]

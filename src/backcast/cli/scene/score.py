@@ -18,7 +18,7 @@ class Score:
     clips: Positional[Path]
     """A clips file (see 'backcast scene convert')."""
     model: str
-    """persistence, markov, markov+appearance or knn, or a file that 'backcast scene forecast' wrote."""
+    """persistence, markov, markov+appearance or knn, the folder of a fit, or the file of a forecast."""
     horizon: float = 0.5
     """Observed share of each clip."""
     compat: Literal["none", "ootsm-with", "scenesayer-with"] = "none"
@@ -42,15 +42,16 @@ def score(options: Score) -> dict[str, Any]:
     """Answers ``backcast scene score``: figures, baselines, and paired differences with intervals over clips."""
     from backcast.scenes.problems import read_clips
     from backcast.scenes.score import MODES, Rules, by_horizon, interval, summary, tally
-    from backcast.scenes.trial import COUNTS, put
+    from backcast.scenes.trial import COUNTS, forecaster, put
 
     _check(options)
     clips = read_clips(options.clips)
     train = read_clips(options.train) if options.train else None
-    fits = dict(COUNTS)
+    stored = Path(options.model).is_file()
+    fits = dict(COUNTS) if stored else {**COUNTS, options.model: forecaster(options.model, clips)}
     trial = put(clips, options.horizon, fits, train)
     answers = dict(trial.answers)
-    if options.model not in COUNTS:
+    if stored:
         answers[options.model] = _stored(options.model, clips, trial.asked)
     compat = () if options.compat == "none" else (options.compat,)
     rules = Rules(tuple(sorted({*options.k})), MODES + compat, options.threshold)
@@ -87,12 +88,8 @@ def _check(options: Score) -> None:
 
 
 def _stored(path: str, clips: Any, asked: list[Any]) -> list[Any]:
-    from backcast.core.errors import nearest
     from backcast.scenes.forecast import read_forecasts
-    from backcast.scenes.trial import COUNTS
 
-    if not Path(path).is_file():
-        raise BadInput(f"--model '{path}' is neither a count model nor a file of forecasts{nearest(path, COUNTS)}")
     words, made = read_forecasts(path)
     if words != clips.vocabulary:
         raise BadInput(f"{path}: its vocabulary is not that of the clips; forecast these clips")

@@ -7,7 +7,7 @@ import math
 import shutil
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,35 @@ def make_trainer(
         raise BadInput(
             f"every row's prompt fills max_length ({settings.max_length} tokens), so nothing is left to learn; raise it"
         )
+    return trainer
+
+
+def masked_trainer(
+    model: Any,
+    processor: Any,
+    rows: int,
+    collate: Callable[[Sequence[int]], Mapping[str, torch.Tensor]],
+    settings: SFTSettings,
+    checkpoints: Path,
+) -> Any:
+    """TRL's SFTTrainer on ``rows`` conversations that are tokenised and labelled elsewhere.
+
+    For conversations with pictures, of which several turns are learnt: ``collate`` gets numbers of rows and returns the
+    model's inputs with ``labels`` (-100 for what is not learnt). The loss is the mean over a batch's learnt tokens.
+    """
+    config = _config(settings, checkpoints, rows)
+    config.dataset_kwargs = {"skip_prepare_dataset": True}
+    config.remove_unused_columns = False
+    trainer: Any = SFTTrainer(
+        model=model,
+        args=config,
+        train_dataset=datasets.Dataset.from_list([{"row": number} for number in range(rows)]),
+        processing_class=processor,
+        data_collator=lambda batch: dict(collate([entry["row"] for entry in batch])),
+        peft_config=_lora(settings, model) if settings.method == "lora" else None,
+    )
+    for callback in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(callback)
     return trainer
 
 

@@ -42,7 +42,7 @@ def _near_by_place(coords: np.ndarray, width: int) -> np.ndarray:
     near = np.zeros((len(coords), width), np.int32)
     if width:
         _, found = cKDTree(coords[1:]).query(coords[1:], k=width + 1)
-        near[1:] = _without_self(found) + 1
+        near[1:] = without_self(found) + 1
     return near
 
 
@@ -55,7 +55,7 @@ def _near_by_matrix(matrix: np.ndarray, width: int) -> np.ndarray:
     return near
 
 
-def _without_self(found: np.ndarray) -> np.ndarray:
+def without_self(found: np.ndarray) -> np.ndarray:
     """Neighbour lists, one longer than wanted, without the node itself; where duplicates pushed it out, without the
     last."""
     own = found == np.arange(len(found))[:, None]

@@ -122,9 +122,11 @@ class Vocabulary:
 
 
 def _check_name(what: str, name: str) -> None:
-    # A comma or a line end would make the text form ambiguous.
-    if not isinstance(name, str) or not name or name != name.strip() or any(c in name for c in ",;\n\r"):
-        raise BadInput(f"vocabulary: {what} name '{name}' is empty, padded, or holds ',', ';' or a line end; rename it")
+    # These would make the text form ambiguous.
+    if not isinstance(name, str) or not name or name != name.strip() or any(c in name for c in ",;:\n\r"):
+        raise BadInput(f"vocabulary: {what} name '{name}' is empty, padded, or holds , ; : or a line end; rename it")
+    if name in ("None", "nothing", "end"):
+        raise BadInput(f"vocabulary: {what} name '{name}' is a word of the text form; rename it")
 
 
 def _names(value: Any, where: str) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from backcast.core.errors import BadInput
 from backcast.lm.local_sight import LocalSight
@@ -22,8 +22,6 @@ class Masked:
     ids: tuple[int, ...]
     labels: tuple[int, ...]
     """As ``ids`` where a token is learnt, else ``IGNORED``."""
-    inputs: dict[str, Any]
-    """Tensors for the model (a batch of one): ids, mask, pixels."""
     text: str
     """What was tokenised, with pictures as single marks."""
 
@@ -82,7 +80,7 @@ def mask(
         token if any(start < end <= high and start >= low for low, high in wanted) else IGNORED
         for token, (start, end) in zip(ids, offsets, strict=True)
     ]
-    return Masked(tuple(ids), tuple(labels), inputs, text)
+    return Masked(tuple(ids), tuple(labels), text)
 
 
 def _moved(position: int, shifts: Sequence[tuple[int, int]]) -> int:

@@ -1,0 +1,212 @@
+"""The policy network: a gated graph network over sparse candidates, one forward pass an instance (2502.08340, 4.2).
+
+Two sets of features. "repaired": candidates are the nearest by distance and by direction together, the depot is a
+candidate of every customer, no node is its own, angles come as sine and cosine, and edges carry distance and cosine.
+"paper": candidates by direction only, radius and angle as they are, and both edge channels the cosine, as released.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from backcast.core.errors import BadInput
+from backcast.core.files import write_json
+from backcast.routing.problems.instance import Instance
+from backcast.routing.process import Board, vehicles_for
+
+Features = Literal["repaired", "paper"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The architecture; a stored policy is only loaded into its own."""
+
+    layers: int = 3
+    """The paper has 12."""
+    width: int = 32
+    """The paper has 48."""
+    near: int = 20
+    """Candidates by distance, and as many by direction; the paper has 100 or 200 by direction."""
+    features: Features = "repaired"
+
+
+class Graphs(NamedTuple):
+    """Instances laid end to end: nodes of all in one list."""
+
+    nodes: torch.Tensor
+    """(M, F)."""
+    edges: torch.Tensor
+    """(M, K, E)."""
+    near: torch.Tensor
+    """(M, K) indices into the list; padded ones point at the node itself."""
+    valid: torch.Tensor
+    """(M, K) False for padding."""
+    offsets: list[int]
+    """Where each instance begins, and the end."""
+
+
+def candidates(instance: Instance, shape: Shape) -> np.ndarray:
+    """(N + 1, K) int32 candidates, -1 padded; column 0 of a customer's row is the depot (in both variants: without it
+    routes could only close when nothing else is open)."""
+    coords = instance.coords
+    if coords is None:
+        raise BadInput(f"{instance.id}: the policy needs coordinates")
+    n, width = instance.size + 1, min(shape.near, max(0, instance.size - 1))
+    by_place = _nearest(coords[1:], width)
+    away = coords[1:] - coords[0]
+    radius = np.maximum(np.sqrt((away**2).sum(1, keepdims=True)), 1e-12)
+    by_direction = _nearest(away / radius, width)
+    lists = [by_place, by_direction] if shape.features == "repaired" else [by_direction]
+    joined = np.concatenate(lists, axis=1) + 1
+    joined.sort(axis=1)
+    if joined.shape[1]:
+        joined[:, 1:][joined[:, 1:] == joined[:, :-1]] = n  # the second of two equal ones is padding
+    joined.sort(axis=1)
+    joined[joined == n] = -1
+    near = np.full((n, joined.shape[1] + 1), -1, np.int32)
+    near[1:, 0] = 0
+    near[1:, 1:] = joined
+    closest = np.argsort(radius[:, 0], kind="stable")[: joined.shape[1]] + 1
+    near[0, 1 : 1 + len(closest)] = closest
+    return near
+
+
+def _nearest(points: np.ndarray, width: int) -> np.ndarray:
+    from scipy.spatial import cKDTree
+
+    from backcast.routing.search.ground import without_self
+
+    if width == 0:
+        return np.zeros((len(points), 0), np.int64)
+    return without_self(cKDTree(points).query(points, k=width + 1)[1])
+
+
+def make_board(instance: Instance, shape: Shape, most: int | None = None) -> Board:
+    """The decision process of an instance with the policy's candidates."""
+    near = candidates(instance, shape)
+    assert instance.coords is not None
+    limit = vehicles_for(instance) if most is None else most
+    return Board(np.ascontiguousarray(instance.coords), instance.demands, int(instance.capacity), near, limit)
+
+
+def gather(boards: Sequence[Board], shape: Shape) -> Graphs:
+    """The boards as one list of nodes with features; distances are scaled by the farthest customer of each."""
+    width = max(board.near.shape[1] for board in boards)
+    nodes, edges, near, valid, offsets = [], [], [], [], [0]
+    for board in boards:
+        n = len(board.demand)
+        own = np.full((n, width), -1, np.int64)
+        own[:, : board.near.shape[1]] = board.near
+        away = board.xy - board.xy[0]
+        radius = np.sqrt((away**2).sum(1))
+        scale = max(float(radius.max()), 1e-12)
+        safe = np.maximum(radius, 1e-12)
+        to = np.where(own < 0, np.arange(n)[:, None], own)
+        cosine = (away[:, None] * away[to]).sum(-1) / (safe[:, None] * safe[to])
+        distance = np.sqrt(((board.xy[:, None] - board.xy[to]) ** 2).sum(-1)) / scale
+        angle, load = np.arctan2(away[:, 1], away[:, 0]), board.demand / board.capacity
+        if shape.features == "repaired":
+            depot = (np.arange(n) == 0).astype(float)
+            nodes.append(np.stack([load, radius / scale, np.sin(angle), np.cos(angle), depot], 1))
+            edges.append(np.stack([cosine, distance * np.sqrt(n) / 10, (to == 0).astype(float)], 2))
+        else:
+            nodes.append(np.stack([load, radius, angle], 1))
+            edges.append(np.stack([cosine, cosine], 2))
+        near.append(to + offsets[-1])
+        valid.append(own >= 0)
+        offsets.append(offsets[-1] + n)
+    return Graphs(
+        torch.tensor(np.concatenate(nodes), dtype=torch.float32),
+        torch.tensor(np.concatenate(edges), dtype=torch.float32),
+        torch.tensor(np.concatenate(near)),
+        torch.tensor(np.concatenate(valid)),
+        offsets,
+    )
+
+
+class _Layer(nn.Module):
+    """h' = h + SiLU(BN(A h + mean_j sigmoid(e_ij) (B h)_j)); e' = e + SiLU(BN(E e_ij + (C h)_i + (D h)_j))."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.node = nn.Linear(width, 4 * width)
+        self.edge = nn.Linear(width, width)
+        self.node_norm, self.edge_norm = nn.BatchNorm1d(width), nn.BatchNorm1d(width)
+
+    def forward(self, h: torch.Tensor, e: torch.Tensor, graphs: Graphs) -> tuple[torch.Tensor, torch.Tensor]:
+        a, b, c, d = self.node(h).chunk(4, dim=1)
+        weight = torch.sigmoid(e) * graphs.valid[:, :, None]
+        count = graphs.valid.sum(1, keepdim=True).clamp(min=1)
+        mean = (weight * b[graphs.near]).sum(1) / count
+        new_e = self.edge(e) + c[:, None] + d[graphs.near]
+        normed = self.edge_norm(new_e.reshape(-1, new_e.shape[-1])).reshape(new_e.shape)
+        silu = nn.functional.silu
+        return h + silu(self.node_norm(a + mean)), e + silu(normed)
+
+
+class Policy(nn.Module):
+    """Scores of candidates and of first customers, from features; see ``forward``."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        nodes, edges = (5, 3) if shape.features == "repaired" else (3, 2)
+        width, silu = shape.width, nn.SiLU
+        self.nodes, self.edges = nn.Linear(nodes, width), nn.Linear(edges, width)
+        self.layers = nn.ModuleList(_Layer(width) for _ in range(shape.layers))
+        self.head = nn.Sequential(nn.Linear(width, width), silu(), nn.Linear(width, width), silu(), nn.Linear(width, 1))
+        self.start = nn.Sequential(nn.Linear(width, width), silu(), nn.Linear(width, 1))
+
+    def forward(self, graphs: Graphs) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (M, K) of each node's candidates, -inf for padding, and (M,) of being a vehicle's first customer."""
+        silu = nn.functional.silu
+        h, e = silu(self.nodes(graphs.nodes)), silu(self.edges(graphs.edges))
+        for layer in self.layers:
+            h, e = layer(h, e, graphs)
+        scores = self.head(e).squeeze(-1).masked_fill(~graphs.valid, float("-inf"))
+        return scores, self.start(h).squeeze(-1)
+
+
+def make_policy(shape: Shape, seed: int) -> Policy:
+    """A policy with random weights, the same for the same seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Policy(shape)
+
+
+def save_policy(policy: Policy, folder: Path, name: str) -> None:
+    """Writes ``name.safetensors`` and ``name.json`` (the architecture)."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(policy.state_dict(), str(folder / f"{name}.safetensors"))
+    write_json(folder / f"{name}.json", {"kind": "hlgp-policy", **asdict(policy.shape)})
+
+
+def load_policy(folder: str | Path, name: str) -> Policy:
+    """The policy ``name`` ("global" or "local") of a folder that ``route train`` wrote; raises BadInput for another."""
+    from safetensors.torch import load_file
+
+    path = Path(folder)
+    settings, weights = path / f"{name}.json", path / f"{name}.safetensors"
+    if not settings.is_file() or not weights.is_file():
+        raise BadInput(f"'{folder}' holds no {name} policy ({name}.json, {name}.safetensors); train one: route train")
+    found: dict[str, Any] = json.loads(settings.read_text())
+    known = set(asdict(Shape()))
+    if found.pop("kind", None) != "hlgp-policy" or set(found) != known:
+        raise BadInput(f"'{settings}' describes no policy of this room; train one with backcast route train")
+    policy = Policy(Shape(**found))
+    try:
+        policy.load_state_dict(load_file(str(weights)))
+    except (RuntimeError, OSError) as error:
+        raise BadInput(
+            f"'{weights}' is of another architecture than {name}.json says: {str(error).splitlines()[0]}"
+        ) from None
+    policy.eval()
+    return policy

@@ -1,0 +1,100 @@
+"""Policies at work: decoding partitions, log-probabilities with a gradient, routes from a policy, pairs by a policy."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from backcast.routing.nets import Graphs, Policy, gather, make_board
+from backcast.routing.problems.instance import Instance
+from backcast.routing.process import Board, Replay, decode, routes_of_actions
+from backcast.routing.search.ground import make_ground
+from backcast.routing.search.layout import Ground
+from backcast.routing.search.tour import polish_all
+from backcast.routing.start import split_flat
+
+PASSES = 20
+
+
+def polished(ground: Ground, routes: list[list[int]]) -> tuple[list[list[int]], float]:
+    """The routes as shorter round trips by 2-opt and Or-opt (the paper's node permutation), and their cost."""
+    if not routes:
+        return [], 0.0
+    flat = np.concatenate([np.asarray(route, np.int64) for route in routes])
+    lengths = np.array([len(route) for route in routes], np.int64)
+    total = float(polish_all(ground, flat, lengths, PASSES).sum())
+    return split_flat(flat, lengths), total
+
+
+def weights_of(scores: torch.Tensor, starts: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """What the process draws by: exponentials of the logits, each row's largest 1; never quite 0."""
+    with torch.no_grad():
+        rows = torch.softmax(scores.double(), dim=1)
+        rows = rows / rows.max(dim=1, keepdim=True).values.clamp(min=1e-300)
+        first = torch.exp(starts.double() - starts.double().max())
+    return rows.nan_to_num(0.0).clamp(min=1e-12).numpy(), first.clamp(min=1e-12).numpy()
+
+
+def log_probabilities(replays: Sequence[Replay], scores: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
+    """Log-probability of each whole sequence of one instance under the policy's logits: (G,), with gradient."""
+    owner = np.repeat(np.arange(len(replays)), [len(one.rows) for one in replays])
+    first = np.repeat(np.arange(len(replays)), [len(one.starts) for one in replays])
+    total = torch.tensor([one.fixed for one in replays], dtype=scores.dtype)
+    rows = torch.from_numpy(np.concatenate([one.rows for one in replays]))
+    picks = torch.from_numpy(np.concatenate([one.picks for one in replays]))
+    masks = torch.from_numpy(np.concatenate([one.masks for one in replays]))
+    total = total.index_add(0, torch.from_numpy(owner), _chosen(scores[:, : masks.shape[1]][rows], masks, picks))
+    masks = torch.from_numpy(np.concatenate([one.start_masks for one in replays]))
+    picks = torch.from_numpy(np.concatenate([one.starts for one in replays]))
+    return total.index_add(0, torch.from_numpy(first), _chosen(starts[None].expand(len(picks), -1), masks, picks))
+
+
+def _chosen(logits: torch.Tensor, masks: torch.Tensor, picks: torch.Tensor) -> torch.Tensor:
+    """The log-probability of each row's pick among what its mask leaves open."""
+    open_only = logits.masked_fill(~masks, float("-inf"))
+    return torch.log_softmax(open_only, dim=1).gather(1, picks[:, None]).squeeze(1)
+
+
+def decoded(policy: Policy, boards: Sequence[Board], samples: int = 0, seed: int = 0) -> list[list[np.ndarray]]:
+    """Actions of every board: one greedy episode, or so many sampled ones."""
+    policy.eval()
+    with torch.no_grad():
+        graphs = gather(boards, policy.shape)
+        scores, starts = policy(graphs)
+    return episodes(graphs, scores, starts, boards, samples, seed)
+
+
+def episodes(
+    graphs: Graphs, scores: torch.Tensor, starts: torch.Tensor, boards: Sequence[Board], samples: int, seed: int
+) -> list[list[np.ndarray]]:
+    """Actions of every board from logits that are there: greedy, or so many samples."""
+    state = np.array([(seed + 1) * 0x9E3779B97F4A7C15 % 2**64], np.uint64)
+    found = []
+    for k, board in enumerate(boards):
+        a, b = graphs.offsets[k], graphs.offsets[k + 1]
+        rows, first = weights_of(scores[a:b, : board.near.shape[1]], starts[a:b])
+        found.append([decode(board, rows, first, samples == 0, state)[0] for _ in range(max(1, samples))])
+    return found
+
+
+def policy_routes(policy: Policy, instance: Instance, samples: int = 0, seed: int = 0) -> list[list[int]]:
+    """A partition by the policy, each cluster as a short round trip; of several samples the best."""
+    if instance.size == 0:
+        return []
+    ground = make_ground(instance, 0)
+    (tries,) = decoded(policy, [make_board(instance, policy.shape)], samples, seed)
+    tried = [polished(ground, routes_of_actions(actions)) for actions in tries]
+    return min(tried, key=lambda pair: pair[1])[0]
+
+
+def policy_groups(
+    policy: Policy, groups: Sequence[tuple[Instance, list[list[int]]]], samples: int = 0, seed: int = 0
+) -> list[list[list[int]]]:
+    """New routes for groups of routes, all in one forward pass: greedy, or the best of so many samples."""
+    boards = [make_board(instance, policy.shape, len(routes)) for instance, routes in groups]
+    found = []
+    for (instance, _), tries in zip(groups, decoded(policy, boards, samples, seed), strict=True):
+        ground = make_ground(instance, 0)
+        tried = [polished(ground, routes_of_actions(actions)) for actions in tries]
+        found.append(min(tried, key=lambda pair: pair[1])[0])
+    return found
