@@ -27,6 +27,8 @@ def every_kind(weights: np.ndarray) -> dict[str, Encoded]:
         "block 4": wgm.WGM(8),
         "block 4 fine": wgm.WGM(8, fine=True, protect=0.01),
         "one group": wgm.WGM(1),
+        "one group a row": wgm.WGM(1, "row"),
+        "one group fine": wgm.WGM(1, fine=True),
         "rtn 4": rtn.RTN(4),
         "rtn 2 of 32": rtn.RTN(2, block=32),
         "rtn 8 row": rtn.RTN(8, "row"),

@@ -62,6 +62,23 @@ def test_every_width_in_registers(bits):
         assert out == pytest.approx(x @ dense.T, rel=1e-4, abs=1e-4)
 
 
+@pytest.mark.parametrize("bits", range(1, 9))
+@pytest.mark.parametrize("lanes", ["bytes", "words"])
+def test_a_trellis_of_whole_blocks(bits, lanes, monkeypatch):
+    """Rows of nine blocks of 64, as the default has them, in lanes of bytes (below 8 bits) and of words."""
+    available = kernels.bytewise.AVAILABLE
+    monkeypatch.setattr(kernels.bytewise, "AVAILABLE", available and lanes == "bytes")
+    weights = (np.random.default_rng(bits).standard_t(5, (21, 576)) * 0.05).astype(np.float32)
+    encoded = wgm.encode(weights, wgm.preset("ours", bits))
+    matrix = kernels.stored(encoded.layout, encoded.tensors)
+    assert kernels.in_bytes(matrix) == (available and lanes == "bytes" and bits < 8)
+    dense, out = np.empty(weights.shape, dtype=np.float32), np.zeros((2, 21), dtype=np.float32)
+    kernels.decode_rows(matrix, 0, 21, dense)
+    x = np.random.default_rng(0).standard_normal((2, 576)).astype(np.float32)
+    kernels.multiply(matrix, x, 0, 21, out)
+    assert out == pytest.approx(x @ dense.T, rel=1e-4, abs=1e-5)
+
+
 def test_half_precision_is_read_exactly():
     """All 63,488 finite half-precision numbers, subnormal ones too, through an affine layout's scale."""
     bits = np.arange(65536, dtype=np.uint16)

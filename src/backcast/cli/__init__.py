@@ -27,7 +27,7 @@ VERBS = {
     "look": "answer a question about an image or a video by looking closer, with a picture of where",
     "game": "exact best responses, certified equilibria, the gap of an agent",
     "scene": "what happens next in streams of typed graphs: convert, fit, forecast, score",
-    "route": "vehicle routes for thousands of customers: solve, train",
+    "route": "vehicle routes for thousands of customers: solve, train, ablate",
     "report": "write the report of a run again, or open it",
     "compare": "two runs side by side: paired difference with interval",
     "methods": "the ten papers and their state",

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from backcast.compress import products, vectors, windowed
+from backcast.compress import bytewise, products, vectors, windowed
 from backcast.compress import rows as decoding
 from backcast.compress.bits import STRETCH
 from backcast.compress.layout import Floats
@@ -41,7 +41,8 @@ def multiply(matrix: Stored, rows: Floats, first: int, last: int, out: Floats) -
     room = -(-matrix.columns // STRETCH) * STRETCH
     if room != matrix.columns:
         rows = np.pad(rows, ((0, 0), (0, room - matrix.columns)))
-    _BY_KIND[matrix.kind](matrix, rows, first, last, out)
+    work = products.multiply_bytes if in_bytes(matrix) else _BY_KIND[matrix.kind]
+    work(matrix, rows, first, last, out)
 
 
 def add_kept(vectors: Floats, rows: Any, columns: Any, difference: Floats, out: Floats) -> None:
@@ -54,6 +55,12 @@ def in_registers(matrix: Stored) -> bool:
     whole = matrix.width % STRETCH == 0 or matrix.width == matrix.columns
     narrow = matrix.bits <= vectors.WIDEST or matrix.kind not in (KINDS["signed"], KINDS["scaled"])
     return vectors_available() and whole and narrow
+
+
+def in_bytes(matrix: Stored) -> bool:
+    """Whether a trellis can be multiplied in lanes of bytes, on this machine and in this layout."""
+    fits = matrix.width == bytewise.STEP and matrix.columns % bytewise.STEP == 0 and matrix.bits < 8
+    return bytewise.AVAILABLE and fits and matrix.kind == KINDS["trellis"]
 
 
 def vectors_available() -> bool:

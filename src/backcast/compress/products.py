@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from backcast.compress import gathered, splits, vectors, windowed
+from backcast.compress import bytewise, gathered, splits, vectors, windowed
 from backcast.compress.layout import Floats
-from backcast.compress.rows import Stored, decode_row, ids_room, room, row_ids, shared_table, signed_table
+from backcast.compress.rows import Stored, decode_row, ids_room, room, row_ids, shared_table, signed_table, square
+
+_ORDER = bytewise.order
 
 
 @njit(cache=True, nogil=True)
@@ -35,13 +37,17 @@ def multiply_table(m: Stored, rows: Floats, first: int, last: int, out: Floats) 
     """Levels are looked up in, or computed in, vector registers, a block at a time."""
     table, one = np.zeros(64, dtype=np.float32), np.array([0x3C00], dtype=np.int16)
     x, levels, row_bytes = np.int64(rows.ctypes.data), np.int64(table.ctypes.data), rows.shape[1] * 4
-    bits, each = m.bits, m.kind == 0 and m.width < m.columns
+    # Signs with one magnitude a scope are a table of +1 and -1 with a scale.
+    signs = m.kind == 0 and m.entries == 1 and len(m.fine) == 0
+    bits, each = m.bits, m.kind == 0 and m.width < m.columns and not signs
     if m.kind == 4:
         table = shared_table(m)
         levels = np.int64(table.ctypes.data)
     elif m.kind == 1:
         levels = np.int64(m.scale.ctypes.data) - np.int64(m.zero.ctypes.data)
         bits = -bits
+    elif signs:
+        table[0], table[1] = 1, -1
     elif m.row_step == 0:
         signed_table(m, 0, table)
     whole, blocks = m.width // 32, -(-m.columns // m.width)
@@ -49,6 +55,8 @@ def multiply_table(m: Stored, rows: Floats, first: int, last: int, out: Floats) 
     for r in range(first, last):
         codes, scope = np.int64(m.packed[r].ctypes.data), r // m.span * m.row_step
         scales = np.int64(one.ctypes.data) if m.kind == 0 else np.int64(m.scale.ctypes.data) + 2 * scope
+        if signs:
+            scales = np.int64(m.table.ctypes.data) + 2 * scope
         for t in range(len(rows)):
             here, total = x + t * row_bytes, np.float32(0)
             if each:
@@ -58,11 +66,11 @@ def multiply_table(m: Stored, rows: Floats, first: int, last: int, out: Floats) 
                     extent = _extent(1, rest if block == blocks - 1 else whole)
                     total += _product(place, levels, vector, scales, extent, bits)
             else:
-                if m.kind == 0 and m.row_step != 0:
+                if m.kind == 0 and m.row_step != 0 and not signs:
                     signed_table(m, scope, table)
                 total = _product(codes, levels, here, scales, _extent(blocks - 1, whole), bits)
                 place, vector = codes + (blocks - 1) * whole * 4 * m.bits, here + (blocks - 1) * whole * 128
-                final = scales if m.kind == 0 else scales + 2 * (blocks - 1)
+                final = scales if m.kind == 0 and not signs else scales + 2 * (blocks - 1)
                 total += _product(place, levels, vector, final, _extent(1, rest), bits)
             out[t, r] = total * m.unit
 
@@ -88,6 +96,42 @@ def multiply_windows(m: Stored, rows: Floats, first: int, last: int, out: Floats
             left = (codes + done * 4 * m.bits, levels, here + done * 128, scales + blocks - 1, before)
             total += _windowed(left, _extent(1, rest), m.bits)
             out[t, r] = total * m.unit
+
+
+@njit(cache=True, nogil=True)
+def multiply_bytes(m: Stored, rows: Floats, first: int, last: int, out: Floats) -> None:
+    """As ``multiply_windows``, for rows of whole blocks of 64 codes of less than 8 bits, in lanes of bytes."""
+    ordered, split = np.empty_like(rows), np.zeros((2, 128), dtype=np.uint8)
+    for start in range(0, rows.shape[1], 64):
+        for i in range(64):
+            ordered[:, start + i] = rows[:, start + _ORDER[i]]
+    for level in range(len(m.table)):
+        split[0, level], split[1, level] = m.table[level] & 0xFF, m.table[level] >> 8 & 0xFF
+    blocks, scales = rows.shape[1] // 64, np.empty(rows.shape[1] // 64, dtype=np.float32)
+    x, levels, factors = np.int64(ordered.ctypes.data), np.int64(split.ctypes.data), np.int64(scales.ctypes.data)
+    for r in range(first, last):
+        codes, start = np.int64(m.packed[r].ctypes.data), r * m.row_step
+        for block in range(blocks):
+            scales[block] = square(m.fine[start + block]) * m.unit
+        for t in range(len(rows)):
+            out[t, r] = _bytewise((codes, levels, x + t * rows.shape[1] * 4, factors), blocks, m.bits)
+
+
+@njit(cache=True)
+def _bytewise(places: Any, blocks: Any, bits: int) -> Any:
+    if bits == 4:
+        return bytewise.byte_product(places, blocks, 4)
+    if bits == 3:
+        return bytewise.byte_product(places, blocks, 3)
+    if bits == 2:
+        return bytewise.byte_product(places, blocks, 2)
+    if bits == 5:
+        return bytewise.byte_product(places, blocks, 5)
+    if bits == 6:
+        return bytewise.byte_product(places, blocks, 6)
+    if bits == 1:
+        return bytewise.byte_product(places, blocks, 1)
+    return bytewise.byte_product(places, blocks, 7)
 
 
 @njit(cache=True, nogil=True)

@@ -142,7 +142,7 @@ def decode_row(m: Stored, r: int, codes: NDArray[np.uint8], ids: NDArray[np.uint
         if m.kind == 4:
             _scaled(table, half(m.scale[scope]), m.unit, codes[start:end], row[start:end])
         elif m.kind == 5:
-            _scaled(table, _square(m.fine[scope]), m.unit, ids[start:end], row[start:end])
+            _scaled(table, square(m.fine[scope]), m.unit, ids[start:end], row[start:end])
         elif m.kind == 1:
             _affine(half(m.scale[scope]), half(m.zero[scope]), m.unit, codes[start:end], row[start:end])
         elif m.kind == 0:
@@ -187,7 +187,7 @@ def _brief(bits: int) -> np.float32:
 
 
 @njit(cache=True, inline="always")
-def _square(byte: int) -> np.float32:
+def square(byte: int) -> np.float32:
     """The scale that a byte stands for, as ``layout.squares``."""
     wide = np.float32(byte)
     return wide * wide * np.float32(2.0**-16)

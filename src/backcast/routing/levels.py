@@ -41,6 +41,10 @@ def solve_group(task: GroupTask) -> list[list[int]] | None:
         if sub.instance.size > MOST:
             return None
         new = solve_exactly(make_ground(sub.instance, 0))
+    elif task.engine == "sisr":
+        from backcast.routing.hlgp import Settings, solve  # it imports this module
+
+        new = solve(sub.instance, None, Settings(iterations=task.iterations, seed=task.seed), None, sub.routes).routes
     else:
         new = solve_with_pyvrp(sub.instance, sub.routes, task.iterations, task.seed)
     return sub.back(new) if improves(sub.instance, new, sub.routes) else None
