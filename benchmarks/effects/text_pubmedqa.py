@@ -5,7 +5,7 @@
 PUBMEDQA is the folder of PubMedQA's labelled questions (``ori_pqal.json``) with the official split
 (``test_ground_truth.json``: 500 for testing, the other 500 to learn from). LoRA, GRPO with the 0/1 reward of the right
 option. Before and after each seed: all 500 test questions by the likelihood of the letters, and 120 of them, drawn by
-seed 0, in writing; beside a random letter and the commonest one. The bundled model never boxes an answer, so it is
+seed 0, in writing; beside a random letter and the commonest one. The bundled model boxed no answer (0 of 48), so it is
 asked for, and read in, the form "The answer is X". Resumable: finished pieces, model calls and checkpoints in FOLDER
 are not repeated. Writes ``benchmarks/effects/results/text_pubmedqa.json``.
 """
