@@ -175,6 +175,7 @@ PROOFS = {
     "splitquant": "e2e/test_compress.py",
     "games": "games/test_agents.py",
     "alphamed": "e2e/test_alphamed.py",
+    "ootsm": "e2e/test_ootsm.py",
     "routing": "e2e/test_routing.py",
 }
 """Which test runs a method's recipe from its input to its report."""

@@ -43,7 +43,11 @@ def test_commands(tmp_path, monkeypatch, capsys):
     block = re.search(r"## Try it.*?```\n(.*?)```", PAGE.read_text(), re.DOTALL).group(1)
     monkeypatch.chdir(tmp_path)
     for line in block.splitlines():
-        words = shlex.split(line.replace("--count 300", "--count 30").replace("--steps 600", "--steps 3"))
+        words = shlex.split(
+            line.replace("--count 300", "--count 30")
+            .replace("--steps 600", "--steps 3")
+            .replace("--fit.steps 600", "--fit.steps 3 --fit.width 16 --out run")
+        )
         assert words[0] == "backcast"
         assert main(words[1:]) == 0, line
     assert capsys.readouterr().out

@@ -30,6 +30,8 @@ class Fit:
     """Of the decoders."""
     batch: int = 24
     """Clips a step."""
+    dropout: float = 0.3
+    """Of the decoders."""
     rate: float = 3e-3
     """Highest learning rate."""
     beta: float = 0.3
@@ -55,12 +57,11 @@ def fit(options: Fit) -> dict[str, Any]:
         raise BadInput(f"--horizon {options.horizon}: give the observed share, between 0 and 1")
     marked = clips.only("train")
     train = marked if marked.clips else clips
-    from backcast.scenes.ootsm import Settings
-    from backcast.scenes.ootsm import fit as fit_stages
+    from backcast.scenes.ootsm.fitting import fit as fit_stages
+    from backcast.scenes.ootsm.settings import Settings
 
-    given = {
-        name: getattr(options, name) for name in ("width", "layers", "steps", "batch", "rate", "beta", "transition")
-    }
+    names = ("width", "layers", "steps", "batch", "dropout", "rate", "beta", "transition")
+    given = {name: getattr(options, name) for name in names}
     try:
         settings = Settings(**given, fraction=options.horizon, seed=options.seed)
     except ValueError as error:

@@ -1,5 +1,17 @@
 """OOTSM's two stages: which objects, then their relations; a tiny decoder of a closed vocabulary."""
 
-from backcast.scenes.ootsm.fit import Settings as Settings
-from backcast.scenes.ootsm.fit import fit as fit
-from backcast.scenes.ootsm.model import TwoStage as TwoStage
+from importlib import import_module
+from typing import Any
+
+_HOME = {"Settings": "settings", "fit": "fitting", "TwoStage": "model"}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'backcast.scenes.ootsm' has no attribute '{name}'")
+    return getattr(import_module(f"backcast.scenes.ootsm.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

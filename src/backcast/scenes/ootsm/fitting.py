@@ -1,7 +1,6 @@
 """Fitting both stages, and the weights that mix them with counts."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,43 +22,12 @@ from backcast.scenes.ootsm.losses import (
 )
 from backcast.scenes.ootsm.model import TwoStage, mix_weights
 from backcast.scenes.ootsm.samples import Batch, draw, pad
+from backcast.scenes.ootsm.settings import Settings
 from backcast.scenes.problems.clip import Clips, dense
 from backcast.scenes.problems.split import folds
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How the two stages are fitted. Defaults are ours unless a source is named."""
-
-    width: int = 64
-    """Of the decoder."""
-    layers: int = 2
-    """Of the decoder."""
-    steps: int = 600
-    """Of each stage."""
-    batch: int = 24
-    """Clips a step."""
-    dropout: float = 0.3
-    """Of both decoders; a few hundred clips are soon known by heart."""
-    rate: float = 3e-3
-    """Highest learning rate; 5 % warm-up, then cosine."""
-    beta: float = 0.3
-    """Horizon weighting of stage 1 (OOTSM's command line)."""
-    transition: float = 0.03
-    """Weight of the transition prior in stage 2 (OOTSM's command line)."""
-    fraction: float = 0.3
-    """Observed share at which mixing weights and thresholds are chosen, on held-out clips."""
-    seed: int = 0
-    """Of everything."""
-
-    def __post_init__(self) -> None:
-        if min(self.width, self.layers, self.steps, self.batch) < 1 or self.width % 4:
-            raise ValueError("width, layers, steps and batch must be positive, width a multiple of 4")
-        if not (0 <= self.beta <= 1 and 0 <= self.dropout < 1) or self.transition < 0 or self.rate <= 0:
-            raise ValueError("beta must lie in [0, 1], dropout in [0, 1), transition be 0 or more, rate above 0")
-
-
-def fit(clips: Clips, settings: Settings = Settings()) -> TwoStage:
+def fit(clips: Clips, settings: Settings = Settings()) -> TwoStage:  # noqa: B008
     """Fits both stages on training clips, and their mixing with counts on a fifth of the groups, held out for that.
 
     Deterministic by ``settings.seed``. Raises BadInput for fewer than five groups.
