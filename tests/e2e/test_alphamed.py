@@ -124,7 +124,7 @@ def test_what_cannot_be_run_is_one_line(more, said, files, guesser, tmp_path):
 
 
 STUDY = [
-    *("--arms", "mixed", "few", "hard", "--size", "4", "--seeds", "1"),
+    *("--arms", "mixed", "few", "hard", "--size", "8", "--seeds", "1"),
     *("--curation.answers", "3", "--curation.answer-tokens", "8", "--curation.levels", "1", "2", "3", "4"),
     *("--train.steps", "1", "--train.prompts", "2", "--train.group", "4", "--train.measured", "2"),
     *("--train.micro", "8", "--train.longest", "8", "--train.lora", "0", "--train.save-every", "1"),
@@ -165,6 +165,7 @@ def test_the_study_from_questions_to_the_report(files, guesser, tmp_path):
         (("--arms", "easy", "hard"), "arms must be 'mixed' and others"),
         (("--arms", "mixed", "hrad"), "unknown arm 'hrad'; did you mean 'hard'"),
         (("--size", "0"), "size and seeds must be at least 1"),
+        (("--size", "8"), "an arm would have 2 questions, and a step takes 4"),
         (("--test", "{files}/problems.jsonl"), "12 of 12 test questions"),
     ],
 )

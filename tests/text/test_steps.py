@@ -78,7 +78,7 @@ def test_every_line_is_words_of_the_tokenizer(shown):
 
 
 def test_the_reward_alone_teaches_to_compose(tmp_path):
-    """Three letters, 250 steps of pre-training on single steps: the reward brings held-out compositions up by a quarter.
+    """Three letters, 250 steps of pre-training on single steps: the reward adds a quarter on held-out tasks.
 
     Five seeds of the whole world beside its control: ``benchmarks/effects/text_steps.py``.
     """

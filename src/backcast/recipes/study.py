@@ -11,7 +11,7 @@ from backcast.recipes import alphamed, reer
 from backcast.recipes.estimate import Work, check, memory
 from backcast.text.curate import Curation, label_stage, read_labels
 from backcast.text.problems import Question, read_questions
-from backcast.text.study import ARMS, arm_sets, check_arms, compare_stage, sets_stage
+from backcast.text.study import ARMS, arm_sets, check_arms, compare_stage, sets_stage, wanted
 from backcast.text.teach import Examination
 
 FILES, MODELS = ("problems", "test"), ("model",)
@@ -48,6 +48,9 @@ class Settings:
         check_arms(self.arms)
         if min(self.size, self.seeds) < 1:
             raise ValueError(f"size and seeds must be at least 1, found {self.size} and {self.seeds}")
+        least = min(wanted(arm, self.size) for arm in self.arms)
+        if least < self.train.prompts:
+            raise ValueError(f"an arm would have {least} questions, and a step takes {self.train.prompts}; raise size")
         if self.limit is not None and self.limit < 4:
             raise ValueError(f"limit must be at least 4, found {self.limit}: some questions are held out")
         if self.curation.group != self.train.group:
