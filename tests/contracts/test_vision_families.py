@@ -56,6 +56,25 @@ def test_which_stock_processors_load_without_torchvision(family):
             AutoProcessor.from_pretrained(folder)
 
 
+def test_a_saved_processor_opens_again_and_is_the_same(family, tmp_path):
+    """What training saves is what ``look`` opens."""
+    import shutil
+
+    from backcast.lm.processors import open_processor
+
+    _, folder = family
+    first = open_processor(folder)
+    shutil.copy(folder / "config.json", tmp_path)
+    first.save_pretrained(tmp_path)
+    again = open_processor(tmp_path)
+    picture = sign((90, 60), (20, 20), 15)
+    texts = [f"{first.image_token} what?"]
+    one, other = (processor(text=texts, images=[[picture]], return_tensors="pt") for processor in (first, again))
+    assert set(one) == set(other)
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert again.chat_template == first.chat_template
+
+
 def looked(media):
     """A conversation in which a call has been answered."""
     look = begin(Ask(media, "What is on the red sign?"), SETTINGS)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from backcast.core.errors import BadInput
 from backcast.learn.questions import is_right, load
 
 
@@ -39,3 +40,21 @@ def test_no_held_out_question_is_learnt_from(tmp_path):
     assert not seen & {question.prompt for question in learn}
     assert seen | {question.prompt for question in learn} == {f"{n}?" for n in range(20)}
     assert len(learn) == 3 * (20 - len(seen))
+
+
+def test_one_question_about_several_images_is_several_questions(tmp_path):
+    """The same words about another image are no repetition; about the same image they are."""
+    from PIL import Image
+
+    lines = []
+    for number in range(8):
+        Image.new("RGB", (8, 8), (30 * number, 0, 0)).save(tmp_path / f"{number}.png")
+        lines.append({"prompt": "Which digit?", "answer": str(number), "image": f"{number}.png"})
+    path = tmp_path / "q.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    learn, held = load(str(path), 0.25, 0)
+    assert (len(learn), len(held)) == (6, 2)
+    assert [image.size for image in learn[0].row(True)["images"]] == [(8, 8)]
+    path.write_text("".join(json.dumps({**line, "image": "0.png"}) + "\n" for line in lines))
+    with pytest.raises(BadInput, match="repeats a held-out one"):
+        load(str(path), 0.25, 0)

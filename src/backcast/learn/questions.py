@@ -1,7 +1,7 @@
 """Verifiable questions: prompts with an answer that a rule can check. Reading, splitting, and checking."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,6 +55,8 @@ class Question:
     answer: str
     kind: str
     """``numeric``, ``choice``, ``exact``; ``world`` for the small world, the question itself for reasoning-gym."""
+    images: tuple[Path, ...] = ()
+    """Files of the pictures that the question is about."""
 
     def right(self, text: str) -> bool:
         """Whether a reply ends in the right answer."""
@@ -63,7 +65,16 @@ class Question:
     def row(self, chat: bool) -> dict[str, Any]:
         """The row of a data set; the prompt as a conversation if ``chat``."""
         prompt = [{"role": "user", "content": self.prompt}] if chat else self.prompt
-        return {"prompt": prompt, "answer": self.answer, "kind": self.kind}
+        row: dict[str, Any] = {"prompt": prompt, "answer": self.answer, "kind": self.kind}
+        if self.images:
+            row["images"] = self.pictures()
+        return row
+
+    def pictures(self) -> list[Any]:
+        """The pictures (PIL, RGB), opened now. Raises BadInput for a file that is none."""
+        from backcast.lm.pictures import open_image
+
+        return [open_image(file) for file in self.images]
 
 
 def is_right(text: str, answer: str, kind: str) -> bool:
@@ -94,7 +105,12 @@ def correct(completions: Sequence[Any], answer: Sequence[str], kind: Sequence[st
 
 
 def read(path: Path | str) -> list[Question]:
-    """The questions of a JSON Lines file ``{id?, prompt, answer, kind?}`` (kind: exact); BadInput names the line."""
+    """The questions of a JSON Lines file ``{id?, prompt, answer, kind?, image? | images?}`` (kind: exact).
+
+    Images are files, looked for beside the questions. Either all questions have images or none, since the trainer
+    cannot put both kinds into one batch. Raises BadInput naming the line.
+    """
+    home = Path(path).expanduser().parent
     found = []
     for number, record in read_jsonl(path):
         for key in ("prompt", "answer"):
@@ -108,16 +124,32 @@ def read(path: Path | str) -> list[Question]:
         if not same(answer, answer, kind):
             said = f"the answer '{answer[:40]}' is not {_MEANT[kind]}"
             raise BadInput(f"{path}, line {number}: {said}; mend it, or its kind")
-        found.append(Question(str(record.get("id", content_id(prompt, answer))), prompt, answer, kind))
+        images = _images(record, home, f"{path}, line {number}")
+        name = str(record.get("id", content_id(prompt, answer, *map(str, images))))
+        found.append(Question(name, prompt, answer, kind, images))
+        if bool(images) != bool(found[0].images):
+            raise BadInput(
+                f"{path}, line {number}: some questions have images and some have none; put them into two files"
+            )
     if len(found) < 4:
         raise BadInput(f"{path}: {len(found)} questions; give at least 4, so that some can be held out")
     return found
 
 
+def _images(record: Mapping[str, Any], home: Path, where: str) -> tuple[Path, ...]:
+    named = record.get("images") or record.get("image") or ()
+    files = tuple(home / str(name) for name in (named if isinstance(named, list) else [named] if named else ()))
+    for file in files:
+        if not file.is_file():
+            raise BadInput(f"{where}: no image '{file}'; paths are relative to the questions' folder")
+    return files
+
+
 def load(named: str, heldout: float, seed: int) -> tuple[list[Question], list[Question]]:
     """(to learn from, held out) of a file, the small world or reasoning-gym; a share ``heldout`` drawn by ``seed``.
 
-    No prompt is on both sides: what repeats a held-out one is left out. BadInput if nothing else is there.
+    No prompt (with its images) is on both sides: what repeats a held-out one is left out. BadInput if nothing else is
+    there.
     """
     if named == WORLD:
         learn, held = world.tasks(seed)
@@ -129,8 +161,8 @@ def load(named: str, heldout: float, seed: int) -> tuple[list[Question], list[Qu
         found = read(named)
     random.Random(seed).shuffle(found)
     count = min(len(found) - 1, max(1, round(heldout * len(found))))
-    known = {question.prompt for question in found[:count]}
-    rest = [question for question in found[count:] if question.prompt not in known]
+    known = {(question.prompt, question.images) for question in found[:count]}
+    rest = [question for question in found[count:] if (question.prompt, question.images) not in known]
     if not rest:
         raise BadInput(f"{named}: every question repeats a held-out one; give different prompts")
     return rest, found[:count]

@@ -15,7 +15,8 @@ from backcast.core.stats import wilson
 from backcast.core.trace import Trace, TraceLog
 from backcast.core.vitals import Vital
 from backcast.learn.questions import WORLD, Asked, correct
-from backcast.lm.base import Prompt, Sampling
+from backcast.learn.seeing import answers, opened, sees
+from backcast.lm.base import Completion, Prompt, Sampling
 
 METRIC = "1 - accuracy, held out"
 
@@ -148,11 +149,11 @@ def _missed(share: Any) -> tuple[float | None, float | None, float | None]:
 
 def _trainer(out: Path, begin: Path, learn: Sequence[Asked], training: Training, parts: Mapping[str, Any]) -> Any:
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
+    from transformers import PrinterCallback
 
     from backcast.learn.trainer import GroupTrainer, GRPOConfig
 
-    tokenizer = AutoTokenizer.from_pretrained(begin)
+    model, tokenizer, more = opened(begin) if sees(learn) else _text_model(begin)
     rows = training.prompts * training.group
     micro = min(training.micro, rows)
     values: dict[str, Any] = {
@@ -180,8 +181,10 @@ def _trainer(out: Path, begin: Path, learn: Sequence[Asked], training: Training,
 
         adapter = LoraConfig(r=training.lora, lora_alpha=2 * training.lora, target_modules="all-linear")
         parts = {**parts, "peft_config": adapter}
+    if more:
+        values["generation_kwargs"] = more
     trainer = GroupTrainer(
-        AutoModelForCausalLM.from_pretrained(begin),
+        model,
         args=GRPOConfig(**values),
         train_dataset=Dataset.from_list([question.row(bool(tokenizer.chat_template)) for question in learn]),
         processing_class=tokenizer,
@@ -190,6 +193,12 @@ def _trainer(out: Path, begin: Path, learn: Sequence[Asked], training: Training,
     )
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, which belongs to the result
     return trainer
+
+
+def _text_model(folder: Path) -> tuple[Any, Any, dict[str, Any]]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    return AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder), {}
 
 
 def _shown(trainer: Any, bar: Progress) -> Any:
@@ -214,23 +223,28 @@ def _save(trainer: Any, folder: Path, training: Training) -> None:
 
 def measure(folder: Path, model: Path, held: Sequence[Asked], training: Training) -> list[bool]:
     """For each held-out question whether one sampled answer is right; the answers become the stage's traces."""
-    from backcast.lm.local import LocalLM
-
-    lm = LocalLM(model)
     asked = list(held[: training.measured])
-    chat = bool(lm.tokenizer.chat_template)
-    prompts = [Prompt((("user", q.prompt),)) if chat else Prompt((), q.prompt) for q in asked]
-    drawn = lm.sample(prompts, 1, Sampling(max_tokens=training.longest, seed=training.seed))
+    sampling = Sampling(max_tokens=training.longest, seed=training.seed)
+    drawn = answers(model, asked, sampling) if sees(asked) else _text_answers(model, asked, sampling)
     (folder / "traces.jsonl").unlink(missing_ok=True)
     log, rights = TraceLog(folder / "traces.jsonl"), []
     traces = []
     for number, (question, found) in enumerate(zip(asked, drawn, strict=True)):
-        rights.append(question.right(found[0].text))
+        rights.append(question.right(found.text))
         score = Score(float(rights[-1]), reference=1.0)
-        data = {"prompt": question.prompt, "answer": question.answer, "finished": found[0].finished}
-        traces.append(Trace(f"{question.id}#{number}", question.id, "answer", found[0].text, score, data))
+        data = {"prompt": question.prompt, "answer": question.answer, "finished": found.finished}
+        traces.append(Trace(f"{question.id}#{number}", question.id, "answer", found.text, score, data))
     log.append(traces)
     return rights
+
+
+def _text_answers(model: Path, asked: Sequence[Asked], sampling: Sampling) -> list[Completion]:
+    from backcast.lm.local import LocalLM
+
+    lm = LocalLM(model)
+    chat = bool(lm.tokenizer.chat_template)
+    prompts = [Prompt((("user", q.prompt),)) if chat else Prompt((), q.prompt) for q in asked]
+    return [drawn[0] for drawn in lm.sample(prompts, 1, sampling)]
 
 
 def curves(log: Sequence[Mapping[str, Any]], method: str) -> list[Curve]:

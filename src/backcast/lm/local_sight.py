@@ -100,7 +100,7 @@ class LocalSight:
                 f"'{self.name}' takes; show smaller pictures or allow shorter replies"
             )
         draw = _Draw(sampling, [_stream(*row, sampling.seed) for row in zip(texts, pictures, strict=True)])
-        config = _generation(**self._plain, max_new_tokens=sampling.max_tokens, suppress_tokens=self._never() or None)
+        config = _generation(**self._plain, max_new_tokens=sampling.max_tokens, suppress_tokens=self.never or None)
         stops = {"stop_strings": list(sampling.stop), "tokenizer": self.tokenizer} if sampling.stop else {}
         with torch.inference_mode():
             out = self.model.generate(
@@ -201,7 +201,8 @@ class LocalSight:
             ends.update(found if isinstance(found, list) else [] if found is None else [found])
         return frozenset(ends)
 
-    def _never(self) -> list[int]:
+    @property
+    def never(self) -> list[int]:
         """Tokens that stand for pictures: one that the model wrote itself would have no picture behind it."""
         names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
         found = {getattr(self.model.config, name, None) for name in names}

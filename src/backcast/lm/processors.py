@@ -57,11 +57,10 @@ def open_processor(folder: Path) -> Any:
         )
     try:
         return whole.from_pretrained(folder, **only)
-    except ImportError as error:
+    except (ImportError, OSError, ValueError, KeyError, TypeError) as error:
+        # ImportError: torchvision. OSError: a folder that was saved without its video part.
         if config.model_type not in _STOCK:
             raise BadInput(f"the processor of '{folder}' cannot be opened: {_first_line(error)}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"the processor of '{folder}' cannot be opened: {_first_line(error)}") from error
     try:
         pixels = images.from_pretrained(folder, **only)
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, **only)
@@ -86,12 +85,18 @@ def images_only(
     class ImagesOnly(stock):  # type: ignore[misc]
         """The stock processor without its video part."""
 
-        def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
+        def __init__(
+            self,
+            image_processor: Any = None,
+            tokenizer: Any = None,
+            image_seq_len: int | None = None,  # what is named here is saved with the processor
+            chat_template: Any = None,
+        ) -> None:
             for mark, token in marks.items():
                 setattr(self, mark, token)
                 setattr(self, f"{mark}_id", tokenizer.convert_tokens_to_ids(token))
-            if model_type == "smolvlm":
-                self.image_seq_len = int((own or {}).get("image_seq_len", 169))  # the stock default
+            if image_seq_len is not None:
+                self.image_seq_len = image_seq_len
             parent: Any = ProcessorMixin  # untyped upstream
             parent.__init__(self, image_processor, tokenizer, chat_template=chat_template)
 
@@ -100,7 +105,10 @@ def images_only(
             parent: Any = ProcessorMixin
             return parent.apply_chat_template(self, *arguments, **settings)
 
-    return ImagesOnly(pixels, tokenizer, chat_template=template)
+    ImagesOnly.__name__ = name  # what a saved folder says its processor is: the stock one
+    # 169 is the stock default.
+    tile = int((own or {}).get("image_seq_len", 169)) if model_type == "smolvlm" else None
+    return ImagesOnly(pixels, tokenizer, tile, chat_template=template)
 
 
 def _own_settings(folder: Path) -> dict[str, Any]:

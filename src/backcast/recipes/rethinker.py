@@ -15,7 +15,7 @@ class Settings:
     """VL-Rethinker: replay what still teaches, then think again."""
 
     problems: str = "world"
-    """JSON Lines of {id?, prompt, answer, kind: numeric|choice|exact}; "world": the small world that ships with us;
+    """JSON Lines of {id?, prompt, answer, kind: numeric|choice|exact, image?}; "world": the small world of ours;
     "reasoning-gym:NAME[:SIZE]": generated questions, if that extra is installed. A reply to a question of a file is
     read from its last <answer> block, LaTeX box or "answer is ..."; one without any must be the bare answer."""
     model: str = "world"

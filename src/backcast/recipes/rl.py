@@ -7,7 +7,7 @@ from typing import Any
 from backcast.core.errors import BadInput
 from backcast.core.run import Plan, Run, Stage
 from backcast.learn.gym import is_gym
-from backcast.learn.questions import WORLD, load
+from backcast.learn.questions import WORLD, load, read
 from backcast.learn.stages import Training, check_model, check_size, start, train
 from backcast.recipes.estimate import Work, check, memory
 
@@ -69,4 +69,5 @@ def _inputs(problems: str) -> list[Path]:
         return []
     if not Path(problems).exists():
         raise BadInput(f"no such file: '{problems}'; give a JSON Lines file of questions")
-    return [Path(problems)]
+    found = [Path(problems)]
+    return [*found, *dict.fromkeys(file for question in read(problems) for file in question.images)]

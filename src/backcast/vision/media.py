@@ -1,7 +1,6 @@
 """Images and videos from files, with bounded memory: sizes are read from headers before a pixel is decoded."""
 
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -9,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from backcast.core.errors import BadInput
+from backcast.lm.pictures import check_size, decoded, header
+from backcast.lm.pictures import open_image as open_image
+from backcast.lm.pictures import rgb as rgb
 
-MEGAPIXELS = 120
-"""Largest image decoded: 360 MB as RGB."""
 VIDEO = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg"})
 """Endings of files that need PyAV or OpenCV."""
 IMAGE = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm"})
@@ -51,33 +51,11 @@ def open_media(path: Path | str, frames: int = 16) -> Media:
         raise BadInput(f"no such file: '{path}'; give an image, a video or a folder of frames")
     if path.suffix.lower() in VIDEO:
         return _video(path, frames)
-    with _opened(path) as image:
+    with header(path) as image:
         count = getattr(image, "n_frames", 1)
         if count == 1:
-            return Media((_rgb(image, path),), name=path.name)
+            return Media((decoded(image, path),), name=path.name)
         return _animation(image, path, frames)
-
-
-def open_image(path: Path | str) -> Any:
-    """The image of a file as RGB, turned upright as its EXIF data say. Raises BadInput in one line."""
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise BadInput(f"no such image: '{path}'")
-    with _opened(path) as image:
-        return _rgb(image, path)
-
-
-def rgb(image: Any) -> Any:
-    """A PIL image as RGB; transparency is flattened on white."""
-    from PIL import Image
-
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        ground = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        return Image.alpha_composite(ground, image).convert("RGB")
-    if image.mode == "I;16":  # 16-bit grey, which ``convert`` would cut off at 255
-        image = image.point(lambda value: value * (1 / 256), "L")
-    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def spread(count: int, wanted: int) -> list[int]:
@@ -85,43 +63,6 @@ def spread(count: int, wanted: int) -> list[int]:
     if count <= wanted:
         return list(range(count))
     return [(2 * i + 1) * count // (2 * wanted) for i in range(wanted)]
-
-
-def check_size(size: tuple[int, int], what: object) -> None:
-    """Raises BadInput for an image too large to decode in bounded memory."""
-    if size[0] * size[1] > MEGAPIXELS * 1_000_000:
-        raise BadInput(
-            f"'{what}' has {size[0]}x{size[1]} = {size[0] * size[1] / 1e6:.0f} megapixels, at most {MEGAPIXELS} are "
-            "decoded; make it smaller, or cut it into parts"
-        )
-
-
-def _opened(path: Path) -> Any:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path)
-    except Image.DecompressionBombError:
-        raise BadInput(
-            f"'{path}' has more than 178 megapixels, at most {MEGAPIXELS} are decoded; make it smaller, or cut it"
-        ) from None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise BadInput(f"cannot read '{path}': {reason}; known are PNG, JPEG, WebP, GIF, BMP, TIFF, videos") from None
-    check_size(image.size, path)
-    return image
-
-
-def _rgb(image: Any, path: Path) -> Any:
-    from PIL import ImageOps
-
-    try:
-        return rgb(ImageOps.exif_transpose(image))
-    # A broken file shows itself only when its pixels are decoded, in any of these ways.
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise BadInput(f"cannot read '{path}': {error}; the file is damaged or incomplete") from None
 
 
 def _folder(path: Path, frames: int) -> Media:
@@ -146,7 +87,7 @@ def _animation(image: Any, path: Path, frames: int) -> Media:
         except (EOFError, OSError, ValueError) as error:
             raise BadInput(f"cannot read '{path}', frame {at + 1}: {error}; the file is damaged") from None
         if at in wanted:
-            found.append(_rgb(image, path))
+            found.append(decoded(image, path))
             times.append(clock)
         clock += image.info.get("duration", 100) / 1000
     return Media(tuple(found), video=True, times=tuple(times), name=path.name)

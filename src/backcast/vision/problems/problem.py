@@ -43,7 +43,7 @@ class VisualProblem:
             found = open_media(self.files[0], frames)
             boxes = () if self.box is None else (self.box,)
             return Media(found.images, found.video, found.times, found.name, boxes, self.moments)
-        from backcast.vision.media import open_image
+        from backcast.lm.pictures import open_image
 
         images = tuple(open_image(file) for file in self.files)
         return Media(images, name=self.files[0].name, boxes=() if self.box is None else (self.box,))
