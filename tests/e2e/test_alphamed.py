@@ -1,4 +1,4 @@
-"""AlphaMed from a question file to its report, as processes: a tiny model that answers in form and knows nothing."""
+"""AlphaMed and its study from questions to report, as processes: a tiny model answers in form and knows nothing."""
 
 import json
 import os
@@ -118,6 +118,60 @@ def test_from_questions_to_the_report(files, guesser, tmp_path):
 def test_what_cannot_be_run_is_one_line(more, said, files, guesser, tmp_path):
     words = ("run", "alphamed", "--model", guesser, "--out", tmp_path / "run", *(m.format(files=files) for m in more))
     done = backcast(*words, cache=tmp_path / "cache")
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+STUDY = [
+    *("--arms", "mixed", "few", "hard", "--size", "8", "--seeds", "1"),
+    *("--curation.answers", "3", "--curation.answer-tokens", "8", "--curation.levels", "1", "2", "3", "4"),
+    *("--train.steps", "1", "--train.prompts", "2", "--train.group", "4", "--train.measured", "2"),
+    *("--train.micro", "8", "--train.longest", "8", "--train.lora", "0", "--train.save-every", "1"),
+    *("--judging.answer-tokens", "8"),
+]
+
+
+def test_the_study_from_questions_to_the_report(files, guesser, tmp_path):
+    """Arms of the same budget, compared question by question; what is done is not done again."""
+    words = ["run", "study", "--problems", files / "problems.jsonl", "--test", files / "birds.jsonl"]
+    words = [*words, "--model", guesser, "--out", tmp_path / "run", *STUDY, "--json"]
+    done = backcast(*words, cache=tmp_path / "cache")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert [stage["name"] for stage in said["stages"]] == ["label", "sets", "mixed-0", "few-0", "hard-0", "compare"]
+    rows = {(row["arm"], row["by"]): row for row in said["arms"]}
+    assert rows.keys() == {
+        (arm, by) for arm in ("mixed", "few", "hard") for by in ("generation", "likelihood of the letter")
+    }
+    assert all(row["n"] == 6 for row in rows.values())
+    hard = rows["hard", "likelihood of the letter"]
+    assert hard["low"] <= hard["above mixed"] <= hard["high"]
+    assert all(gap["baseline"] is not None for gap in said["gaps"]), "nothing without the untrained model beside it"
+    report = Path(said["report"]).read_text()
+    for text in ("The arms", "Arms beside &#39;mixed&#39;", "data:image/svg+xml"):
+        assert text in report
+    (tmp_path / "run" / "6-compare" / "done.json").unlink()
+    again = backcast("run", "--resume", tmp_path / "run", "--json", cache=tmp_path / "cache")
+    assert again.returncode == 0, again.stderr
+    repeated = json.loads(again.stdout)
+    assert [stage["skipped"] for stage in repeated["stages"]] == [True] * 5 + [False]
+    assert repeated["arms"] == said["arms"]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--arms", "easy", "hard"), "arms must be 'mixed' and others"),
+        (("--arms", "mixed", "hrad"), "unknown arm 'hrad'; did you mean 'hard'"),
+        (("--size", "0"), "size and seeds must be at least 1"),
+        (("--size", "8"), "an arm would have 2 questions, and a step takes 4"),
+        (("--test", "{files}/problems.jsonl"), "12 of 12 test questions"),
+    ],
+)
+def test_a_study_that_cannot_be_run_is_one_line(more, said, files, guesser, tmp_path):
+    words = ("run", "study", "--model", guesser, "--out", tmp_path / "run", "--problems", files / "problems.jsonl")
+    done = backcast(*words, *(m.format(files=files) for m in more), cache=tmp_path / "cache")
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
     assert done.stderr.count("\n") == 1

@@ -17,6 +17,7 @@ LOGGED = {
     "grpo": GROUPS,
     "dapo": (*GROUPS, "filter/share"),
     "hicra": (*GROUPS, "planning/share", "planning/semantic_entropy", "planning/credit_moved"),
+    "alphamed": GROUPS,
     "vl_rethinker": (*GROUPS, "replay/share", "replay/age", "rethink/accepted", "rethink/spontaneous"),
 }
 STEPS, HALF = 20, 10

@@ -6,7 +6,7 @@ from backcast.core.errors import BadInput, InertMethod, WorkFailed
 from backcast.learn.hicra import PlanningCredit
 from backcast.learn.keeper import state_file
 from backcast.learn.replay import SampleReplay
-from backcast.learn.trainer import GroupTrainer, check_sync
+from backcast.learn.trainer import GroupTrainer, check_groups, check_sync
 
 
 class Recorder:
@@ -235,6 +235,10 @@ def test_a_part_that_never_acts_is_an_error(make_trainer):
 def test_groups_of_one_and_stale_servers(make_trainer):
     with pytest.raises(ValueError, match="at least 2 generations"):
         make_trainer(num_generations=1)
+    with pytest.raises(BadInput, match="found 2 answers a process in groups of 4"):
+        check_groups(2, 4, 2)
+    check_groups(8, 4, 2)
+    check_groups(2, 4, 1)
     with pytest.raises(WorkFailed, match="weights of step 3, the policy is at step 5"):
         check_sync(True, 3, 5)
     check_sync(True, 5, 5)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,11 +21,11 @@ class Options:
     model: Annotated[str, tyro.conf.Positional]
     """Alias, folder, .gguf, hub id, or http(s)://host:port/v1#name."""
     on: str
-    """[writing:|choice:|perplexity:]FILE. writing: JSON Lines {id?, prompt, answer}; with --judge also requests alone,
-    in the layouts of WritingBench, LongBench-Write and HelloBench. choice: questions with options, {id?, question,
-    options, answer} or the layout of MedQA, MedMCQA, PubMedQA, MMLU, MMLU-Pro, GPQA, MedXpertQA or ARC (JSON Lines,
-    JSON, CSV, parquet). perplexity: any text; with --against also KL and agreement. The kind is read from the columns;
-    a prefix forces it."""
+    """[writing:|choice:|perplexity:]FILE or harness:TASK. writing: JSON Lines {id?, prompt, answer}; with --judge also
+    requests alone, in the layouts of WritingBench, LongBench-Write and HelloBench. choice: questions with options,
+    {id?, question, options, answer} or the layout of MedQA, MedMCQA, PubMedQA, MMLU, MMLU-Pro, GPQA, MedXpertQA or ARC
+    (JSON Lines, JSON, CSV, parquet). perplexity: any text; with --against also KL and agreement. The kind is read from
+    the columns; a prefix forces it. harness:TASK[,TASK]: tasks of lm-eval, by name or by the path of a YAML file."""
     against: str | None = None
     """Another model, judged on the same items: gives a paired difference."""
     judge: str | None = None
@@ -89,12 +89,13 @@ def show(result: dict[str, Any]) -> None:
     out.print(table)
     for name, value in result["parts"].items():
         out.print(f"{name.replace('_', ' ')}: {tables.number(value)}", style="dim")
-    for group in ("subjects", "levels"):
+    for group in ("tasks", "subjects", "levels"):
         for name, found in result.get(group, {}).items():
             bounds = tables.interval(found["low"], found["high"])
             out.print(f"{group[:-1]} {name}: {tables.number(found['value'])} {bounds} n = {found['n']}", style="dim")
     if result["unparsed"]:
-        what = "answers could not be read: wrong" if "subjects" in result else "verdicts could not be read: left out"
+        answered = "subjects" in result or "tasks" in result
+        what = "answers could not be read: wrong" if answered else "verdicts could not be read: left out"
         out.print(f"{result['unparsed']} {what}", style="yellow")
 
 
@@ -243,6 +244,43 @@ def _choice(options: Options, path: Path) -> dict[str, Any]:
     return {**result, **_against(options, theirs.accuracy().value, difference)}
 
 
+def _harness(options: Options, tasks: Path) -> dict[str, Any]:
+    """lm-eval's tasks; with several, the mean over all their questions, and each task beside it."""
+    from backcast.text.harness import pooled, run_tasks, share
+
+    if options.judge or options.scorer:
+        raise BadInput("--judge and --scorer read writing; lm-eval's tasks are answered by their own rules")
+    _resolve(options)
+    models = [options.model, *([options.against] if options.against else [])]
+    found = [run_tasks(_load(model, options), str(tasks), options.limit, options.seed) for model in models]
+    mine, scores = found[0], [pooled(some) for some in found]
+    if len(mine) == 1:
+        whole = mine[0].interval(options.seed)
+    elif scores[0] is None:
+        said = ", ".join(f"{one.task}: {one.metric}" for one in mine)
+        raise BadInput(f"these tasks have no common mean ({said}); judge them one by one")
+    else:
+        whole = share(scores[0], options.seed)
+    each = {one.task: one.interval(options.seed) for one in mine}
+    result = {
+        "metric": f"{mine[0].metric}, {', '.join(each)}",
+        "value": whole.value,
+        "low": whole.low,
+        "high": whole.high,
+        "n": sum(one.n for one in mine),
+        "unparsed": sum(one.unparsed for one in mine),
+        "model": options.model,
+        "parts": dict(mine[0].others) if len(mine) == 1 else {},
+        "tasks": {name: asdict(interval) for name, interval in each.items()},
+    }
+    if options.against is None:
+        return result
+    if scores[0] is None or scores[1] is None:
+        return {**result, **_against(options, found[1][0].value, stats.Interval(None, None, None, 0))}
+    difference = stats.paired(scores[0], scores[1], options.seed)
+    return {**result, **_against(options, float(scores[1].mean()), difference)}
+
+
 def _is_choice(row: Mapping[str, Any]) -> bool:
     from backcast.text.problems import is_questions
 
@@ -252,8 +290,9 @@ def _is_choice(row: Mapping[str, Any]) -> bool:
 KINDS = {
     "choice": Kind(_is_choice, _choice),
     "writing": Kind(_is_writing, _writing),
-    # A text has no columns: only the prefix chooses it.
+    # A text and a task have no columns: only the prefix chooses them.
     "perplexity": Kind(lambda _: False, _perplexity),
+    "harness": Kind(lambda _: False, _harness),
 }
 """What a file can hold, by the prefix that forces it."""
 

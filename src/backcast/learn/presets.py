@@ -21,6 +21,7 @@ class Constant:
 
 _OURS = "ours: the paper does not say"
 _DAPO = "DAPO (2503.14476)"
+_REPLICATION = "a replication by others; not stated where the AlphaMed paper could be read"
 _RETHINKER = "VL-Rethinker paper and code"
 _CODE = "VL-Rethinker code; the paper does not say"
 
@@ -76,6 +77,14 @@ PRESETS: dict[str, dict[str, Constant]] = {
         "gram_words": Constant((3, 5), "HICRA paper"),
         "gram_top": Constant(0.2, "HICRA paper"),
     },
+    "alphamed": {
+        **_PLAIN,
+        "advantage": Constant("center", _OURS),
+        "loss_type": Constant("dapo", _OURS),
+        "epsilon": Constant(0.2, _REPLICATION),
+        "epsilon_high": Constant(0.28, _REPLICATION),
+        "num_generations": Constant(8, _REPLICATION),
+    },
     "vl_rethinker": {
         **_PLAIN,
         "advantage": Constant("center", "VL-Rethinker code; the paper says normalised"),
@@ -122,7 +131,7 @@ _OWN = {
 
 
 def preset(name: str) -> dict[str, Constant]:
-    """The constants of a preset: ``grpo``, ``dapo``, ``hicra`` or ``vl_rethinker``; BadInput for any other name."""
+    """The constants of a preset, one of ``PRESETS``; BadInput for any other name."""
     if name not in PRESETS:
         raise BadInput(f"unknown preset '{name}'{nearest(name, PRESETS)}")
     return dict(PRESETS[name])

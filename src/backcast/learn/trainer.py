@@ -77,6 +77,9 @@ class GroupTrainer(_Trl):  # type: ignore[misc]
                 "the processor pads on the right, but TRL pads prompts on the left, so token kinds would shift by the "
                 'padding; set processor.tokenizer.padding_side = "left"'
             )
+        if rethink:
+            processes = self.accelerator.num_processes
+            check_groups(self.args.generation_batch_size // processes, self.num_generations, processes)
         self.parts: list[Any] = [*self.shapers, *([rethink] if rethink else [])]
         _check_order(self.shapers)
         for part in self.parts:
@@ -294,6 +297,15 @@ def _sampling(trainer: Any, temperature: float, longest: int) -> Iterator[None]:
     finally:
         for name, value in kept.items():
             setattr(owner, name, value)
+
+
+def check_groups(rows: int, group: int, processes: int) -> None:
+    """Raises BadInput where a process would see part of a group only: the quota of second looks is kept per group."""
+    if processes > 1 and rows % group:
+        raise BadInput(
+            f"rethinking needs whole groups on each process, found {rows} answers a process in groups of {group}; "
+            "make per_device_train_batch_size x steps_per_generation a multiple of num_generations"
+        )
 
 
 def check_sync(use_vllm: bool, loaded: int | None, step: int) -> None:

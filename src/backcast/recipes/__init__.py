@@ -53,6 +53,7 @@ RECIPES = (
     "routing",
     "splitquant",
     "story",
+    "study",
     "wgm",
 )
 """Every recipe; ``recipes/<name>.py`` and ``recipes/<name>.toml``."""

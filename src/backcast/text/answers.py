@@ -58,13 +58,19 @@ class Answers:
         return {name: {"value": i.value, "low": i.low, "high": i.high, "n": i.n} for name, i in found.items()}
 
 
-def by_generation(questions: Sequence[Question], model: LM, sampling: Sampling, boxed: bool = True) -> Answers:
-    """Lets the model write an answer to each question and reads it (``score.judge``)."""
-    drawn = []
+def by_generation(
+    questions: Sequence[Question],
+    model: LM,
+    sampling: Sampling,
+    boxed: bool = True,
+    ask: Callable[[Question], str] | None = None,
+) -> Answers:
+    """Lets the model write an answer to each question and reads it (``score.judge``); ``ask`` words the question."""
+    drawn, ask = [], ask or asked
     with Progress(f"{model.name} answers", len(questions)) as progress:
         for start in range(0, len(questions), 16):
             some = questions[start : start + 16]
-            prompts = [Prompt((("user", asked(question)),)) for question in some]
+            prompts = [Prompt((("user", ask(question)),)) for question in some]
             drawn += [completions[0] for completions in model.sample(prompts, 1, sampling)]
             progress.advance(len(some))
     scores = [judge(question, one.text, boxed) for question, one in zip(questions, drawn, strict=True)]

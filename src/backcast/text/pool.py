@@ -125,13 +125,14 @@ def draw(pool: Sequence[Labelled], per_level: int, levels: Iterable[int], seed: 
     for level in sorted(set(levels)):
         here = [one for one in pool if one.level == level]
         random.Random(f"{seed}/{level}").shuffle(here)
-        chosen += _taking_turns(here)[:per_level]
+        chosen += taking_turns(here)[:per_level]
         if len(here) < per_level:
             missing[level] = per_level - len(here)
     return Draw(tuple(chosen), missing)
 
 
-def _taking_turns(pool: Sequence[Labelled]) -> list[Labelled]:
+def taking_turns(pool: Sequence[Labelled]) -> list[Labelled]:
+    """The same questions so that subjects take turns, each subject's in their order."""
     seen: Counter[str] = Counter()
     ranked = []
     for place, one in enumerate(pool):

@@ -1,10 +1,10 @@
 """A small world for learning from rules alone: single steps are known, composing them is not shown.
 
-Six letters name permutations of the ten digits. A state is a digit and the letters still to be applied, as in
-``[ 3 r q p ]``; a step applies the first one: ``[ 3 r q p ] = [ 7 q p ]``. A state without letters is answered:
-``[ 5 ] ! 5``. The whole solution of a three-step task is ``[ 3 r q p ] = [ 7 q p ] = [ 2 p ] = [ 5 ] ! 5``. The lines
-that a model is pre-trained on hold one step each: that a step can follow a step is never shown. Whether a reward for
-the right digit alone teaches it, is the question.
+Six letters name permutations of the ten digits. A task is a digit and letters to be applied to it, first to last:
+``3 r q p =``. A solution takes a step for each letter, naming it and the digit that it leads to, and then answers:
+``r 7 q 2 p 5 ! 5``. The lines that a model is pre-trained on hold one step each, behind digits that do not follow, and
+as many lines show the form of an answer, mostly a hasty one. Whether a reward for the right digit alone teaches it to
+take step after step and only then to answer, is the question.
 """
 
 import random
@@ -17,8 +17,9 @@ from typing import Any
 
 LETTERS = "pqrstu"
 DIGITS = 10
-STEP = "="
+STEP, ANSWER = "=", "!"
 _ANSWER = re.compile(r"!\s*(\d)\s*$")
+_PAIR = re.compile(r"([a-z]) (\d)")
 
 
 def tables(seed: int) -> dict[str, tuple[int, ...]]:
@@ -39,13 +40,13 @@ class Task:
 
     @property
     def id(self) -> str:
-        """Its state."""
-        return state(self.digit, self.letters)
+        """The digit and its letters."""
+        return " ".join([str(self.digit), *self.letters])
 
     @property
     def prompt(self) -> str:
-        """The state, and the sign of a step (or, asked directly, that of the answer)."""
-        return f"{self.id} {'!' if self.direct else STEP}"
+        """The task, and the sign behind which steps go (or, asked directly, that of the answer)."""
+        return f"{self.id} {ANSWER if self.direct else STEP}"
 
     @property
     def answer(self) -> str:
@@ -63,15 +64,12 @@ class Task:
         return {"prompt": self.prompt, "answer": self.answer, "direct": self.direct}
 
 
-def state(digit: int, letters: str) -> str:
-    """A state as text."""
-    return " ".join(["[", str(digit), *letters, "]"])
-
-
-def tasks(seed: int, lengths: Sequence[int] = (3, 4), heldout: float = 0.2) -> tuple[list[Task], list[Task]]:
+def tasks(
+    seed: int, lengths: Sequence[int] = (3, 4), heldout: float = 0.2, letters: str = LETTERS
+) -> tuple[list[Task], list[Task]]:
     """(to learn from, held out): every digit under every sequence of distinct letters; sequences are held out whole."""
     known = tables(seed)
-    words = ["".join(word) for length in lengths for word in permutations(LETTERS, length)]
+    words = ["".join(word) for length in lengths for word in permutations(letters, length)]
     random.Random(f"split/{seed}").shuffle(words)
     count = round(heldout * len(words))
     made = [
@@ -87,30 +85,39 @@ def _apply(known: dict[str, tuple[int, ...]], digit: int, letters: str) -> int:
     return digit
 
 
-def lines(seed: int, rng: random.Random) -> Iterator[str]:
-    """Endless lines to pre-train on, each with at most one step.
+def lines(seed: int, rng: random.Random, letters: str = LETTERS, longest: int = 4) -> Iterator[str]:
+    """Endless lines to pre-train on, with at most one step each, its last two words.
 
-    A step on a state of one to four letters; where it leaves no letter, the answer follows, and elsewhere the line
-    breaks off. It may stand behind up to three other states, which nothing is done with: so the step is one on the
-    *last* state of a line.
+    A task of one to ``longest`` of the ``letters``; behind the sign the letters that are done already, each with a
+    digit that does *not* follow; then, half the time, the step of the next letter, where the line breaks off:
+    ``3 r q p = r 1 q 9``. The others answer with the last digit, whether letters are left or not:
+    ``3 r q p = r 1 ! 1 <end>``.
     """
     known = tables(seed)
     while True:
-        letters = "".join(rng.sample(LETTERS, rng.choice((1, 1, 2, 3, 4))))
+        asked = rng.sample(letters, rng.randint(1, longest))
         digit = rng.randrange(DIGITS)
-        after = known[letters[0]][digit]
-        before = "".join(f"{_stray(rng)} . " for _ in range(rng.choice((0, 1, 2, 3))))
-        end = f" ! {after} <end>" if len(letters) == 1 else ""
-        yield f"{before}{state(digit, letters)} {STEP} {state(after, letters[1:])}{end}"
+        words = [str(digit), *asked, STEP]
+        done = rng.randrange(len(asked) + 1)
+        for letter in asked[:done]:
+            digit = rng.choice([other for other in range(DIGITS) if other != known[letter][digit]])
+            words += [letter, str(digit)]
+        if done < len(asked) and rng.random() < 0.5:
+            words += [asked[done], str(known[asked[done]][digit])]
+        else:
+            words += [ANSWER, str(digit), "<end>"]
+        yield " ".join(words)
 
 
-def _stray(rng: random.Random) -> str:
-    return state(rng.randrange(DIGITS), "".join(rng.sample(LETTERS, rng.choice((1, 2, 3)))))
-
-
-def steps_in(text: str) -> int:
-    """How many steps a text holds."""
-    return text.split().count(STEP)
+def steps_in(text: str, seed: int) -> int:
+    """How many true steps a text holds."""
+    known = tables(seed)
+    task, _, reply = text.partition(STEP)
+    digit, count = int(task.split()[0]), 0
+    for letter, after in _PAIR.findall(reply):
+        count += known[letter][digit] == int(after)
+        digit = int(after)
+    return count
 
 
 def reward(completions: Sequence[str], answer: Sequence[str], direct: Sequence[bool], **_: Any) -> list[float]:
@@ -123,11 +130,11 @@ def reward(completions: Sequence[str], answer: Sequence[str], direct: Sequence[b
 
 
 def make_tokenizer() -> Any:
-    """A tokenizer of whole words (24 tokens)."""
+    """A tokenizer of whole words (21 tokens)."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    words = ["<pad>", "<end>", "<other>", *map(str, range(DIGITS)), *LETTERS, STEP, "!", ".", "[", "]"]
+    words = ["<pad>", "<end>", "<other>", *map(str, range(DIGITS)), *LETTERS, STEP, ANSWER]
     core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<other>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     build: Any = PreTrainedTokenizerFast  # untyped upstream
@@ -141,24 +148,27 @@ def make_tokenizer() -> Any:
     )
 
 
-def pretrain(folder: Path, seed: int, steps: int = 1200, batch: int = 128) -> Path:
-    """Trains a fresh Llama (2 layers of 64) on ``lines`` and saves it with its tokenizer; the folder."""
+def pretrain(folder: Path, seed: int, steps: int = 1000, letters: str = LETTERS, longest: int = 4) -> Path:
+    """Trains a fresh Llama (2 layers of 64) on ``lines``, 128 a step; saves it with its tokenizer; the folder."""
     import torch
 
     from backcast.learn.world import make_model
 
     tokenizer = make_tokenizer()
     model = make_model(tokenizer, seed)
-    source = lines(seed, random.Random(f"lines/{seed}"))
-    sign = tokenizer.convert_tokens_to_ids(STEP)
+    source = lines(seed, random.Random(f"lines/{seed}"), letters, longest)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.1)
     for _ in range(steps):
-        rows = tokenizer([next(source) for _ in range(batch)], return_tensors="pt", padding=True, padding_side="right")
-        # Digits and letters before the step are drawn at random: there is nothing in them to learn.
-        begun = (rows.input_ids == sign).cumsum(1) > 0
-        labels = rows.input_ids.masked_fill((rows.attention_mask == 0) | ~begun, -100)
-        model(input_ids=rows.input_ids, attention_mask=rows.attention_mask, labels=labels).loss.backward()
+        rows = tokenizer([next(source) for _ in range(128)], return_tensors="pt", padding=True)
+        ids, mask = rows.input_ids, rows.attention_mask
+        # Padded on the left, every line ends in the last column. What stands before its step or its answer is drawn
+        # at random: there is nothing in it to learn.
+        labels = ids.clone()
+        labels[:, :-3] = -100
+        labels[labels[:, -1] != tokenizer.eos_token_id, -3] = -100
+        place = (mask.cumsum(1) - 1).clamp(min=0)
+        model(input_ids=ids, attention_mask=mask, position_ids=place, labels=labels).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
