@@ -23,6 +23,15 @@ def commands():
     return [shlex.split(line)[1:] for line in lines if line.startswith("backcast route solve")]
 
 
+def untrained(folder):
+    """A policy folder as ``route train`` leaves it, with random weights."""
+    pytest.importorskip("torch")
+    from backcast.routing.nets import Shape, make_policy, save_policy
+
+    for name in ("global", "local"):
+        save_policy(make_policy(Shape(2, 16, 8), 0), folder, name)
+
+
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_the_commands_work(words, tmp_path, monkeypatch, capsys):
     """Each ``route solve`` of the page, with a second instead of its budget, in a folder with files of those names."""
@@ -30,6 +39,8 @@ def test_the_commands_work(words, tmp_path, monkeypatch, capsys):
     write_instance("X-n1001-k43.vrp", paper_instance(200))
     rows = [f"{k},{k * 37 % 101},{k * 53 % 97},{1 + k % 9 if k else 0}" for k in range(60)]
     Path("city.csv").write_text("\n".join(["id,x,y,demand", *rows]) + "\n")
+    if "--policy" in words:
+        untrained(Path(words[words.index("--policy") + 1]))
     words = [word if before != "--seconds" else "1" for before, word in zip(["", *words], words, strict=False)]
     words += [] if "--seconds" in words else ["--seconds", "1"]
     assert main(words) == 0
