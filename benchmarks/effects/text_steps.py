@@ -93,6 +93,8 @@ def main():
     read.add_argument("--first-seed", type=int, default=20)
     read.add_argument("--seeds", type=int, default=5)
     read.add_argument("--steps", type=int, default=100)
+    read.add_argument("--pretrain", type=int, default=1000)
+    read.add_argument("--name", default="text_steps")
     read.add_argument("--work", type=Path, default=Path("runs/text-steps"))
     asked = read.parse_args()
     from backcast.text.steps import pretrain
@@ -101,7 +103,7 @@ def main():
     for seed in range(asked.first_seed, asked.first_seed + asked.seeds):
         start = asked.work / f"start-{seed}"
         if not (start / "tokenizer.json").exists():
-            pretrain(start, seed)
+            pretrain(start, seed, asked.pretrain)
         for arm in ARMS:
             done = asked.work / f"{arm.replace(' ', '-')}-{seed}-{asked.steps}.json"
             if not done.exists():
@@ -117,7 +119,8 @@ def main():
         "steps above the control": over_seeds([a - b for a, b in zip(ends["steps"], ends["at once"], strict=True)]),
     }
     print(json.dumps(table, indent=1))
-    write("text_steps", {"seeds": asked.seeds, "steps": asked.steps, "held out": HELD, "table": table, "runs": runs})
+    sizes = {"seeds": asked.seeds, "steps": asked.steps, "pre-training": asked.pretrain, "held out": HELD}
+    write(asked.name, {**sizes, "table": table, "runs": runs})
 
 
 if __name__ == "__main__":
