@@ -9,8 +9,9 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(not (ROOT / "benchmarks" / "effects").is_dir(), reason="no benchmarks beside the tests")
 
 
-def test_the_page_and_the_log_quote_the_file():
-    found = json.loads((ROOT / "benchmarks/effects/results/text_steps.json").read_text())
+@pytest.mark.parametrize("name", ["text_steps", "text_steps_again"])
+def test_the_page_and_the_log_quote_the_file(name):
+    found = json.loads((ROOT / f"benchmarks/effects/results/{name}.json").read_text())
     page, log = ((ROOT / "docs" / name).read_text() for name in ("methods/alphamed.md", "log.md"))
     table = found["table"]
     for key in ("start", "steps", "at once"):
@@ -23,7 +24,10 @@ def test_the_page_and_the_log_quote_the_file():
     assert f"{found['steps']} steps of GRPO" in page
 
 
-def test_the_control_stays_behind_in_every_seed():
-    """The demand: at least 15 points."""
-    each = json.loads((ROOT / "benchmarks/effects/results/text_steps.json").read_text())["table"]["each seed"]
+@pytest.mark.parametrize(("name", "met"), [("text_steps", False), ("text_steps_again", True)])
+def test_the_control_stays_behind_in_every_seed(name, met):
+    """The demand: at least 15 points, and 0.9 in four of five seeds, which the first attempt missed."""
+    table = json.loads((ROOT / f"benchmarks/effects/results/{name}.json").read_text())["table"]
+    assert (table["seeds at 0.9 or above"] >= 4) is met
+    each = table["each seed"]
     assert all(a - b >= 0.15 for a, b in zip(each["steps"], each["at once"], strict=True))
