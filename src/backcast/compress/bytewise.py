@@ -9,11 +9,23 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from backcast.compress.bits import window_bits
-from backcast.compress.vectors import _FEATURES, _I8, _I32, _I64, _V16F, _V16I, _across, _call, _fma, _load, _splat
+from backcast.compress.vectors import (
+    _FEATURES,
+    _I8,
+    _I32,
+    _I64,
+    _V16F,
+    _V16I,
+    _across,
+    _call,
+    _fma,
+    _load,
+    _splat,
+    _whole,
+    by_width,
+)
 
 AVAILABLE = bool(_FEATURES.get("avx512vbmi") and _FEATURES.get("avx512bw"))
 
@@ -30,30 +42,14 @@ order = np.array(
 """Which of sixty-four numbers each lane of the four vectors meets."""
 
 
-def _byte_product(typing: Any, places: Any, blocks: Any, bits: Any) -> Any:
+def _blocks(builder: Any, arguments: Any, bits: int) -> Any:
     """The sum over blocks of ``scale * sum(level(window) * x)``, each block of 64 codes; zeros are before the first.
 
     ``bits`` is a literal below 8. The places are addresses: of packed bytes; of the lower, then the upper bytes of 128
     levels; of float32 numbers, each 64 in ``order``; of float32 scales.
+
+    The loop over blocks: the sums and the codes before go round; lanes are added up once, at the end.
     """
-    del typing
-    if not isinstance(bits, types.IntegerLiteral):
-        return None
-    width = bits.literal_value
-    signature = types.float32(places, blocks, bits)
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        del context, signature
-        return _blocks(builder, arguments[:-1], width)
-
-    return signature, emit
-
-
-byte_product: Any = intrinsic(_byte_product)
-
-
-def _blocks(builder: Any, arguments: Any, bits: int) -> Any:
-    """The loop over blocks: the sums and the codes before go round; lanes are added up once, at the end."""
     places, blocks = arguments
     codes, levels, vector, scales = (builder.extract_value(places, i) for i in range(4))
     table = [_load(builder, levels, 64 * i, _V64, 1) for i in range(4)]
@@ -134,5 +130,4 @@ def _all(value: int) -> Any:
     return ir.Constant(_V64, [value] * 64)
 
 
-def _whole(value: int) -> Any:
-    return ir.Constant(_I64, value)
+byte_product = by_width(_blocks)

@@ -6,8 +6,6 @@ Sixteen codes at a time, in 32-bit lanes. The table of 128 or 256 float32 levels
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from backcast.compress.bits import window_bits
 from backcast.compress.vectors import (
@@ -26,6 +24,8 @@ from backcast.compress.vectors import (
     _part,
     _splat,
     _unpack,
+    _whole,
+    by_width,
 )
 
 AVAILABLE = bool(_FEATURES.get("avx2") and _FEATURES.get("fma"))
@@ -34,31 +34,15 @@ _F32 = ir.FloatType()
 _GATHER = "llvm.x86.avx2.gather.d.ps.256"
 
 
-def _gather_product(typing: Any, places: Any, extent: Any, bits: Any) -> Any:
+def _blocks(builder: Any, arguments: Any, bits: int) -> Any:
     """The sum over blocks of ``scale * sum(level(window) * x)``, each block a number of whole stretches of 32 codes.
 
     ``extent`` is ``blocks << 32 | stretches of a block``, ``bits`` a literal. The places are addresses: of packed
     bytes; of float32 levels; of float32 numbers; of scales in bytes; of the 16 codes (32 bits each) before these, which
     are left there for the next call.
+
+    The outer loop, over blocks: sums and the codes before go round; lanes are added up once, at the end.
     """
-    del typing
-    if not isinstance(bits, types.IntegerLiteral):
-        return None
-    width = bits.literal_value
-    signature = types.float32(places, extent, bits)
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        del context, signature
-        return _blocks(builder, arguments[:-1], width)
-
-    return signature, emit
-
-
-gather_product: Any = intrinsic(_gather_product)
-
-
-def _blocks(builder: Any, arguments: Any, bits: int) -> Any:
-    """The outer loop, over blocks: sums and the codes before go round; lanes are added up once, at the end."""
     places, extent = arguments
     codes, levels, vector, scales, before = (builder.extract_value(places, i) for i in range(5))
     blocks, stretches = builder.ashr(extent, _whole(32)), builder.and_(extent, _whole(0xFFFFFFFF))
@@ -144,5 +128,4 @@ def _fetch(builder: Any, levels: Any, windows: Any) -> Any:
     return builder.shuffle_vector(*halves, ir.Constant(ir.VectorType(_I32, 16), list(range(16))))
 
 
-def _whole(value: int) -> Any:
-    return ir.Constant(_I64, value)
+gather_product = by_width(_blocks)

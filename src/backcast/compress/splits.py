@@ -6,8 +6,6 @@ The three scales and zeros of a block lie in a register each, so an id is looked
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from backcast.compress.vectors import (
     _EIGHT,
@@ -27,33 +25,19 @@ from backcast.compress.vectors import (
     _load,
     _part,
     _unpack,
+    _whole,
+    by_width,
 )
 
 
-def _split_product(typing: Any, places: Any, extent: Any, bits: Any) -> Any:
+def _blocks(builder: Any, arguments: Any, bits: int) -> Any:
     """The sum over blocks of ``sum((code - zero[id]) * scale[id] * x)``, each of whole stretches of 32 codes.
 
     ``extent`` is ``blocks << 32 | stretches of a block``, ``bits`` a literal. The places are addresses: of packed
     bytes; of ids, a byte each; of float32 numbers; of half-precision scales, three a block; of as many zeros.
+
+    The outer loop, over blocks: two vectors of sums go round, and are added across their lanes once, at the end.
     """
-    del typing
-    if not isinstance(bits, types.IntegerLiteral):
-        return None
-    width = bits.literal_value
-    signature = types.float32(places, extent, bits)
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        del context, signature
-        return _blocks(builder, arguments[:-1], width)
-
-    return signature, emit
-
-
-split_product: Any = intrinsic(_split_product)
-
-
-def _blocks(builder: Any, arguments: Any, bits: int) -> Any:
-    """The outer loop, over blocks: two vectors of sums go round, and are added across their lanes once, at the end."""
     places, extent = arguments
     codes, ids, vector, scales, zeros = (builder.extract_value(places, i) for i in range(5))
     blocks, stretches = builder.ashr(extent, _whole(32)), builder.and_(extent, _whole(0xFFFFFFFF))
@@ -132,5 +116,4 @@ def _pick(builder: Any, grid: Any, which: Any) -> Any:
     return builder.shuffle_vector(*halves, ir.Constant(_V16I, list(range(16))))
 
 
-def _whole(value: int) -> Any:
-    return ir.Constant(_I64, value)
+split_product = by_width(_blocks)

@@ -60,6 +60,28 @@ def _row_product(typing: Any, codes: Any, levels: Any, vector: Any, scales: Any,
 row_product: Any = intrinsic(_row_product)
 
 
+def by_width(blocks: Any) -> Any:
+    """An intrinsic ``product(places, extent, bits)`` in float32 whose code ``blocks(builder, arguments, bits)`` emits.
+
+    ``places`` is a tuple of addresses; ``bits`` must be a literal, since each width has a loop of its own.
+    """
+
+    def product(typing: Any, places: Any, extent: Any, bits: Any) -> Any:
+        del typing
+        if not isinstance(bits, types.IntegerLiteral):
+            return None
+        width = bits.literal_value
+
+        def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            del context, signature
+            return blocks(builder, arguments[:-1], width)
+
+        return types.float32(places, extent, bits), emit
+
+    product.__doc__ = blocks.__doc__
+    return intrinsic(product)
+
+
 def _blocks(builder: Any, arguments: Any, bits: int, *, affine: bool) -> Any:
     """The outer loop, over blocks: the vector of sums goes round, and is added across its lanes once, at the end."""
     codes, levels, vector, scales, extent = arguments
@@ -219,3 +241,7 @@ def _call(builder: Any, name: str, kinds: list[Any], arguments: list[Any], answe
     if function is None:
         function = ir.Function(module, ir.FunctionType(answer, kinds), name=name)
     return builder.call(function, arguments)
+
+
+def _whole(value: int) -> Any:
+    return ir.Constant(_I64, value)

@@ -8,11 +8,9 @@ the halves of a 32-bit lane, each a float32 but for 16 bits, so the numbers they
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from backcast.compress.bits import window_bits
-from backcast.compress.vectors import _FEATURES, _across, _fma, _load, _splat
+from backcast.compress.vectors import _FEATURES, _across, _fma, _load, _splat, _whole, by_width
 
 AVAILABLE = bool(_FEATURES.get("avx512f") and _FEATURES.get("avx512bw"))
 
@@ -21,31 +19,15 @@ _V32, _V16F, _V16I = ir.VectorType(_I16, 32), ir.VectorType(_F32, 16), ir.Vector
 _LOOK_UP = "llvm.x86.avx512.vpermi2var.hi.512"
 
 
-def _window_product(typing: Any, places: Any, extent: Any, bits: Any) -> Any:
+def _blocks(builder: Any, arguments: Any, bits: int) -> Any:
     """The sum over blocks of ``scale * sum(level(window) * x)``, each block a number of whole stretches of 32 codes.
 
     ``extent`` is ``blocks << 32 | stretches of a block``, ``bits`` a literal. The places are addresses: of packed
     bytes; of bfloat16 levels; of float32 numbers, of every 32 the even ones first; of scales in bytes; of the 32 codes
     (16 bits each) before these, which are left there for the next call.
+
+    The outer loop, over blocks: sums and the codes before go round; lanes are added up once, at the end.
     """
-    del typing
-    if not isinstance(bits, types.IntegerLiteral):
-        return None
-    width = bits.literal_value
-    signature = types.float32(places, extent, bits)
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        del context, signature
-        return _blocks(builder, arguments[:-1], width)
-
-    return signature, emit
-
-
-window_product: Any = intrinsic(_window_product)
-
-
-def _blocks(builder: Any, arguments: Any, bits: int) -> Any:
-    """The outer loop, over blocks: sums and the codes before go round; lanes are added up once, at the end."""
     places, extent = arguments
     codes, levels, vector, scales, before = (builder.extract_value(places, i) for i in range(5))
     blocks, stretches = builder.ashr(extent, _whole(32)), builder.and_(extent, _whole(0xFFFFFFFF))
@@ -153,5 +135,4 @@ def _all(value: int) -> Any:
     return ir.Constant(_V32, [value] * 32)
 
 
-def _whole(value: int) -> Any:
-    return ir.Constant(_I64, value)
+window_product = by_width(_blocks)
