@@ -28,6 +28,8 @@ def forked(tmp_path: Path, *words, file_limit: int | None = None) -> tuple[int, 
     if child == 0:
         code = 70
         try:
+            # A fork leaves torch a dead pool that its first user replaces; two loading threads at once race for it.
+            torch.set_num_threads(torch.get_num_threads())
             for number, path in ((1, out), (2, err)):
                 os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
             sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
