@@ -21,7 +21,7 @@ def main(folder: str, name: str, host: str, port: str, *preload: str) -> None:
 
     listed = [{"id": name, "object": "model", "owned_by": "backcast", "created": int(time.time())}]
     # Its own list is of the hub's cache, fails where there is none, and leaves out the one model that it does serve.
-    ModelManager.get_gen_models = staticmethod(lambda cache_dir=None: listed)  # type: ignore[method-assign]  # noqa: ARG005
+    setattr(ModelManager, "get_gen_models", staticmethod(lambda cache_dir=None: listed))  # noqa: ARG005, B010
     with tempfile.TemporaryDirectory() as here:
         # It names a model by its path and answers to no other name; so the path becomes the name.
         (Path(here) / name).symlink_to(folder, target_is_directory=True)
