@@ -8,7 +8,6 @@ import pytest
 from backcast.compress import kernels, rtn, splitquant, wgm
 from backcast.compress.layout import decode
 
-
 M_PERTURB = -6  # of glibc's malloc.h
 
 
