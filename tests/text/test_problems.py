@@ -307,6 +307,7 @@ def test_what_is_written_is_read_back(tmp_path):
             [plain(*FIVE[0]), *({**plain(*FIVE[1]), "answer": "Q"} for _ in range(12))],
             r"line 2 .*answer 'Q'.* \(11 more lines cannot be used: 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, \.\.\.\)$",
         ),
+        ([{**medmcqa(*FIVE[0]), "cop": -1}], "line 1 .MedMCQA.: cop is -1, as in the test split"),
         ([{**medqa(*FIVE[0]), "answer_idx": "A"}], "answer_idx says A, and answer has the text of B"),
         ([{**mmlu_pro(*FIVE[0]), "answer": "A"}], "answer says A, and answer_index 1"),
         ([{**medqa(*FIVE[0]), "answer_idx": ["A", "B"]}], "2 answers; a choice has one"),

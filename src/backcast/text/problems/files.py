@@ -110,6 +110,10 @@ def _first_index(path: Path, rows: Sequence[tuple[int, dict[str, Any]]]) -> int:
             seen.setdefault(_index(row["cop"]), line)
         except (TypeError, ValueError):
             raise BadInput(f"{path}, line {line} (MedMCQA): cop '{row['cop']}' is no number") from None
+    if -1 in seen:
+        raise BadInput(
+            f"{path}, line {seen[-1]} (MedMCQA): cop is -1, as in the test split, whose answers are kept back"
+        )
     if 0 in seen and 4 in seen:
         raise BadInput(f"{path}: cop is 0 in line {seen[0]} and 4 in line {seen[4]}; it counts from 0 or from 1")
     return 1 if 4 in seen else 0
