@@ -23,6 +23,7 @@ VERBS = {
     "curate": "which questions still teach a model: levels, duplicates, a balanced draw",
     "compress": "a model in fewer bits, honestly counted: WGM, SplitQuant, round to nearest",
     "export": "a packed model for other runtimes: plain folder, GGUF, compressed-tensors, ONNX",
+    "serve": "a model behind the OpenAI interface, packed ones too",
     "judge": "score a model on a file: gap with interval",
     "look": "answer a question about an image or a video by looking closer, with a picture of where",
     "game": "exact best responses, certified equilibria, the gap of an agent",
