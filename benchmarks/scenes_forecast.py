@@ -73,7 +73,7 @@ def main() -> None:
     print(f"{texts} continuations of {len(items)} prompts: equal to {worst:.1e}")
     print(f"naive {naive:.2f} CPU-s, shared prefix {shared:.2f} CPU-s: {naive / shared:.1f} times as fast")
     what = "the model" if options.model else "a Llama of 107,000 parameters"
-    print(f"one clip, {len(seen)} frames seen, {len(index)} to come, 35 objects: {1 / spent:.2f} clips a CPU-s by {what}")
+    print(f"one clip, {len(seen)} frames seen, {len(index)} to come, 35 objects: {1 / spent:.2f} a CPU-s by {what}")
     tiny = fit(clips, Settings(steps=2))
     spent = seconds(lambda: tiny.forecast(clip.id, seen, index), max(options.times, 5))
     print(f"the same clip by the tiny decoders: {1 / spent:.1f} clips a CPU-s")
