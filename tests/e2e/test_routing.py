@@ -101,8 +101,8 @@ def test_bad_settings_are_one_line(tmp_path, words, said):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("how", ["rl", "sl"])
-def test_policies_are_trained_scored_and_used(tmp_path, how):
+@pytest.mark.parametrize(("how", "more"), [("rl", ["--reward", "after"]), ("sl", []), ("sl", ["--net", "attention"])])
+def test_policies_are_trained_scored_and_used(tmp_path, how, more):
     """``route train`` for a few steps: report, curves, arms; the same command again does nothing; its folder serves
     ``route solve``; a folder of another architecture is refused."""
     pytest.importorskip("torch")
@@ -120,9 +120,10 @@ def test_policies_are_trained_scored_and_used(tmp_path, how):
         "--held-out",
         "3",
     ]
-    words = ["route", "train", "--how", how, *short, "--out", str(tmp_path / "run"), "--json"]
+    words = ["route", "train", "--how", how, *more, *short, "--out", str(tmp_path / "run"), "--json"]
     found = finished(backcast(*words))
-    assert [stage["name"] for stage in found["stages"]] == ["global", "local", "score"]
+    names = ["global", "local", "after", "score"] if how == "rl" else ["global", "local", "score"]
+    assert [stage["name"] for stage in found["stages"]] == names
     assert len(found["gaps"]) == 3
     assert all(gap["paired"] and gap["n"] == 3 for gap in found["gaps"])
     page = (tmp_path / "run" / "report.html").read_text()
@@ -143,3 +144,5 @@ def test_policies_are_trained_scored_and_used(tmp_path, how):
         assert "is of another architecture" in done.stderr
         assert "Traceback" not in done.stderr
         assert backcast("route", "solve", "uniform:60", "--start", "policy").returncode == 2
+        assert "set how to sl" in backcast("route", "train", "--net", "attention").stderr
+        assert "set how to rl" in backcast("route", "train", "--how", "sl", "--reward", "after").stderr
