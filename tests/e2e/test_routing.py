@@ -6,9 +6,10 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
-from backcast.routing.problems import Instance, paper_instance, write_instance, write_solution
+from backcast.routing.problems import Instance, paper_instance, windowed, write_instance, write_solution
 from backcast.routing.start import savings
 
 SHORT = ["--seconds", "none", "--iterations", "4000"]
@@ -57,6 +58,20 @@ def test_a_run_over_a_file_and_a_drawn_instance(tmp_path, known):
     assert again["gaps"] == found["gaps"]
     rows = json.loads(backcast("methods", "--json").stdout)
     assert next(row for row in rows if row["room"] == "routing")["works"] is True
+
+
+def test_beside_pyvrp_on_the_whole(tmp_path):
+    """Time windows in a run: PyVRP's line, column and gap beside ours, for as long as ours took."""
+    write_instance(tmp_path / "w.vrp", windowed(40, np.random.default_rng(0), "w"))
+    words = ["run", "routing", "--files", str(tmp_path / "w.vrp"), "--beside", "pyvrp", "--seconds", "none"]
+    found = finished(backcast(*words, "--iterations", "1500", "--out", str(tmp_path / "run"), "--json"))
+    (row,) = found["routes"]
+    assert row["beside"]["vehicles"] > 0
+    assert row["beside"]["trace"][-1][1] == pytest.approx(row["beside"]["cost"], rel=1e-3)
+    (gap,) = [gap for gap in found["gaps"] if gap["metric"].startswith("cost in % of PyVRP's")]
+    assert gap["value"] == pytest.approx(100 * row["cost"] / row["beside"]["cost"])
+    assert "PyVRP, whole" in (tmp_path / "run" / "report.html").read_text()
+    assert (tmp_path / "run" / "1-solve" / "w.svg").read_text().count("translate(") >= 2
 
 
 def test_killed_and_resumed_it_ends_the_same(tmp_path):

@@ -53,7 +53,7 @@ class State(NamedTuple):
 def boxed(xy: np.ndarray) -> np.ndarray:
     """Places moved and scaled so that their box's longer side is [0, 1] and lies along x."""
     low, extent = xy.min(0), np.ptp(xy, axis=0)
-    moved = (xy - low) / max(float(extent.max()), 1e-12)
+    moved: np.ndarray = (xy - low) / max(float(extent.max()), 1e-12)
     return moved if extent[0] >= extent[1] else moved[:, ::-1]
 
 

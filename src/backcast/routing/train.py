@@ -18,7 +18,14 @@ from backcast.core.errors import BadInput, WorkFailed
 from backcast.core.params import bounded
 from backcast.learn.reinforce import Sample, objective
 from backcast.learn.reinforce import Settings as Reinforce
-from backcast.routing.attention import Attention, AttentionShape, decoded_by_attention, followed, log_probabilities_of
+from backcast.routing.attention import (
+    Attention,
+    AttentionShape,
+    State,
+    decoded_by_attention,
+    followed,
+    log_probabilities_of,
+)
 from backcast.routing.nets import AnyPolicy, AnyShape, gather, make_board, make_policy
 from backcast.routing.partition import groups, improves, rotated
 from backcast.routing.policy import episodes, log_probabilities, policy_groups, policy_routes, polished
@@ -317,7 +324,8 @@ def _imitate_steps(
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """Minus the mean log-probability of single steps of refined partitions, each from its own rest of the problem."""
     tried = decoded_by_attention(policy, boards, 1, training.seed * 7 + step)
-    rng, states, taken, costs, off = np.random.default_rng([training.seed + 2, step]), [], [], [], 0
+    rng, costs, off = np.random.default_rng([training.seed + 2, step]), list[float](), 0
+    states, taken = list[State](), list[int]()
     for task, board, actions in zip(drawn, boards, tried, strict=True):
         routes, before = _label(task, actions[0], training, step)
         found, ways, left_out = followed(board, policy.shape.near, routes)
