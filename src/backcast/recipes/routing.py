@@ -25,28 +25,30 @@ class Settings:
     """What is solved, with what, and for how long."""
 
     files: tuple[str, ...] = ("uniform:1000:0", "uniform:1000:1")
-    """.vrp or .csv files, or uniform:N:INDEX, instances of the paper's test set."""
+    """.vrp, .txt (Solomon) or .csv files, or uniform:N:INDEX, instances of the paper's test set."""
     seconds: float | None = 10.0
     """For each instance; none: only the iterations count, and the same settings give the same routes."""
     iterations: int | None = None
     """Of the engine, for each instance; none: only the seconds count."""
-    engine: str = "sisr"
-    """sisr (the room's own search), pyvrp, or exact (groups of up to 12 customers)."""
-    start: str = "savings"
-    """savings or sweep: the baseline that the gap table compares with."""
+    engine: str = "auto"
+    """sisr (the room's own search), pyvrp, or exact (groups of up to 12 customers); auto: sisr, or pyvrp for time
+    windows, several depots and types of vehicles."""
+    start: str = "auto"
+    """savings, sweep or pyvrp: the baseline that the gap table compares with; auto: savings, or pyvrp where the engine
+    has to be."""
     jobs: int = 1
     """Workers within an instance."""
     group: int = 6
     """Neighbouring routes solved together by the engines pyvrp and exact; the paper pairs two."""
     capacity: int | None = None
     """Of a vehicle, for CSV files; in place of the file's own for others."""
-    rounding: Literal["auto", "none", "nearest", "floor", "ceil"] = "auto"
+    rounding: Literal["auto", "none", "nearest", "floor", "ceil", "tenth"] = "auto"
     """How distances are rounded; auto: as the file's convention says."""
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not self.files:
-            raise ValueError("files: none given; name .vrp or .csv files, or uniform:1000:0")
+            raise ValueError("files: none given; name .vrp, .txt or .csv files, or uniform:1000:0")
         if self.seconds is None and self.iterations is None:
             raise ValueError("seconds and iterations are both none; set one of them")
         bounded(self, "seconds", 0, above=True)
@@ -56,7 +58,8 @@ class Settings:
 def plan(settings: Settings) -> list[Plan]:
     """What each stage is expected to take; raises BadInput for instances or settings that cannot be used."""
     instances = _instances(settings)
-    _solver(settings)
+    for instance in instances:
+        _solver(settings).resolved(instance)
     each = min(settings.seconds or 1e9, (settings.iterations or 1e12) / RATE)
     most = max(instance.size for instance in instances)
     what = f"{len(instances)} instances of up to {most} customers, {settings.engine} from {settings.start}"

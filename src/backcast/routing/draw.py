@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from backcast.routing.fleet import depots_of
 from backcast.routing.problems.instance import Instance
 from backcast.routing.score import Routes
 
@@ -16,29 +17,31 @@ PANEL, MARGIN, TITLE = 420, 12, 26
 
 
 def routes_picture(instance: Instance, panels: Sequence[tuple[str, Routes]]) -> str:
-    """Each (title, routes) as a map: one colour a route, the depot as a square. Needs coordinates."""
+    """Each (title, routes) as a map: one colour a route, depots as squares. Needs coordinates."""
     assert instance.coords is not None
     low = instance.coords.min(axis=0)
     extent = float(np.ptp(instance.coords, axis=0).max()) or 1.0
     points = (instance.coords - low) / extent * (PANEL - 2 * MARGIN)
     points[:, 1] = PANEL - 2 * MARGIN - points[:, 1]
-    parts = [_panel(points, title, routes, k * PANEL) for k, (title, routes) in enumerate(panels)]
+    parts = [_panel(instance, points, panel, k * PANEL) for k, panel in enumerate(panels)]
     return _svg(PANEL * len(panels), PANEL + TITLE, parts, f"Routes of {instance.id}")
 
 
-def _panel(points: np.ndarray, title: str, routes: Routes, left: int) -> str:
+def _panel(instance: Instance, points: np.ndarray, panel: tuple[str, Routes], left: int) -> str:
+    (title, routes), first = panel, instance.depots
+    homes = depots_of(instance, routes)
     x, y = points[:, 0] + left + MARGIN, points[:, 1] + TITLE + MARGIN
     width = 1.4 if len(points) < 2500 else 0.7
     parts = [f'<text x="{left + MARGIN}" y="16" style="{STYLE};font-weight:600">{escape(title)}</text>']
     for k, route in enumerate(routes):
-        closed = [0, *route, 0]
+        closed = [homes[k], *route, homes[k]]
         path = "M" + "L".join(f"{x[c]:.1f} {y[c]:.1f}" for c in closed)
         colour = COLOURS[k % len(COLOURS)]
         parts.append(f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="{width}" stroke-opacity="0.8"/>')
     if len(points) < 2500:
-        dots = "".join(f"M{x[c]:.1f} {y[c]:.1f}h0" for c in range(1, len(points)))
+        dots = "".join(f"M{x[c]:.1f} {y[c]:.1f}h0" for c in range(first, len(points)))
         parts.append(f'<path d="{dots}" stroke="#333" stroke-width="2.4" stroke-linecap="round"/>')
-    parts.append(f'<rect x="{x[0] - 4:.1f}" y="{y[0] - 4:.1f}" width="8" height="8" fill="#111"/>')
+    parts += [f'<rect x="{x[d] - 4:.1f}" y="{y[d] - 4:.1f}" width="8" height="8" fill="#111"/>' for d in range(first)]
     return "".join(parts)
 
 

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from backcast.core.errors import BadInput
 from backcast.core.parallel import pmap
+from backcast.routing.fleet import assign, shares
 from backcast.routing.partition import groups, improves, rotated
 from backcast.routing.problems.instance import Instance
+from backcast.routing.problems.variant import Vehicles
 from backcast.routing.search.exact import MOST, solve_exactly
 from backcast.routing.search.ground import make_ground
 from backcast.routing.subsolve import as_lists, cut_out, solve_with_pyvrp
@@ -32,11 +34,13 @@ class GroupTask:
     engine: str
     iterations: int
     seed: int
+    fleet: tuple[Vehicles, ...] = ()
+    """With a variant: the vehicles that the group may use."""
 
 
 def solve_group(task: GroupTask) -> list[list[int]] | None:
     """New routes for the group's customers if they pass the paper's acceptance, else None."""
-    sub = cut_out(task.instance, task.routes)
+    sub = cut_out(task.instance, task.routes, task.fleet)
     if task.engine == "exact":
         if sub.instance.size > MOST:
             return None
@@ -107,7 +111,11 @@ def _one_level(
             ended = _by_policy(progress.instance, routes, settings, seed)
             schedule.done += len(part)
         else:
-            tasks = [GroupTask(progress.instance, group, settings.engine, iterations, seed) for group in routes]
+            fleets = _fleets(progress.instance, new, part)
+            tasks = [
+                GroupTask(progress.instance, group, settings.engine, iterations, seed, fleet)
+                for group, fleet in zip(routes, fleets, strict=True)
+            ]
             ended = pmap(solve_group, tasks, jobs=settings.jobs, engine="threads")
             schedule.done += iterations * len(part)
         for group, found in zip(part, ended, strict=True):
@@ -118,6 +126,18 @@ def _one_level(
     progress.level += 1
     progress.keep_level()
     return [route for k in range(len(circle)) for route in new[k]]
+
+
+def _fleets(
+    instance: Instance, new: dict[int, list[list[int]]], part: Sequence[Sequence[int]]
+) -> list[tuple[Vehicles, ...]]:
+    """The vehicles that each group of a batch may use; none named for plain instances."""
+    if instance.variant is None:
+        return [()] * len(part)
+    order = [(k, route) for k in sorted(new) for route in new[k]]
+    types, _ = assign(instance, [route for _, route in order])
+    members = [[at for at, (k, _) in enumerate(order) if k in set(group)] for group in part]
+    return shares(instance, types, members)
 
 
 def _by_policy(

@@ -17,9 +17,16 @@ TWO_PI = 2 * np.pi
 
 
 def end_angle(instance: Instance, route: Sequence[int]) -> float:
-    """The larger of the angles of a route's two end customers about the depot, in [0, 2 pi)."""
+    """The larger of the angles of a route's two end customers about the depot, in [0, 2 pi).
+
+    With a variant that of the middle of its customers about the middle of the depots: windows and depots decide which
+    customers are at the ends.
+    """
     if instance.coords is None:
         raise BadInput(f"{instance.id}: routes have no angles without coordinates; use --engine sisr")
+    if instance.variant is not None:
+        x, y = instance.coords[np.asarray(route, np.int64)].mean(0) - instance.coords[: instance.depots].mean(0)
+        return float(np.arctan2(y, x) % TWO_PI)
     away = instance.coords[[route[0], route[-1]]] - instance.coords[0]
     return float((np.arctan2(away[:, 1], away[:, 0]) % TWO_PI).max())
 
@@ -55,5 +62,11 @@ def sectors(count: int, parts: int) -> list[list[int]]:
 
 
 def improves(instance: Instance, new: Routes, old: Routes) -> bool:
-    """The paper's rule of acceptance: strictly shorter and no more routes."""
-    return len(new) <= len(old) and cost(instance, new) < cost(instance, old) - 1e-9 * max(1.0, cost(instance, old))
+    """The paper's rule of acceptance: strictly shorter and no more routes.
+
+    With a variant the cost alone decides: it counts vehicles where they cost something.
+    """
+    if len(new) > len(old) and instance.variant is None:
+        return False
+    before = cost(instance, old)
+    return cost(instance, new) < before - 1e-9 * max(1.0, before)
