@@ -73,6 +73,7 @@ def multiply_table(m: Stored, rows: Floats, first: int, last: int, out: Floats) 
                 final = scales if m.kind == 0 and not signs else scales + 2 * (blocks - 1)
                 total += _product(place, levels, vector, final, _extent(1, rest), bits)
             out[t, r] = total * m.unit
+    vectors.hold((table, one))
 
 
 @njit(cache=True, nogil=True)
@@ -96,6 +97,7 @@ def multiply_windows(m: Stored, rows: Floats, first: int, last: int, out: Floats
             left = (codes + done * 4 * m.bits, levels, here + done * 128, scales + blocks - 1, before)
             total += _windowed(left, _extent(1, rest), m.bits)
             out[t, r] = total * m.unit
+    vectors.hold((past, paired))
 
 
 @njit(cache=True, nogil=True)
@@ -115,6 +117,7 @@ def multiply_bytes(m: Stored, rows: Floats, first: int, last: int, out: Floats) 
             scales[block] = square(m.fine[start + block]) * m.unit
         for t in range(len(rows)):
             out[t, r] = _bytewise((codes, levels, x + t * rows.shape[1] * 4, factors), blocks, m.bits)
+    vectors.hold((ordered, split, scales))
 
 
 @njit(cache=True)
@@ -152,6 +155,7 @@ def multiply_gathered(m: Stored, rows: Floats, first: int, last: int, out: Float
             left = (codes + done * 4 * m.bits, levels, here + done * 128, scales + blocks - 1, before)
             total += _gathered(left, _extent(1, rest), m.bits)
             out[t, r] = total * m.unit
+    vectors.hold((past, table))
 
 
 @njit(cache=True, nogil=True)
@@ -199,6 +203,7 @@ def multiply_split(m: Stored, rows: Floats, first: int, last: int, out: Floats) 
             )
             total += _by_ids(left, _extent(1, rest), m.bits)
             out[t, r] = total * m.unit
+    vectors.hold((ids,))
 
 
 @njit(cache=True)

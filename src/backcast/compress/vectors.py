@@ -60,6 +60,23 @@ def _row_product(typing: Any, codes: Any, levels: Any, vector: Any, scales: Any,
 row_product: Any = intrinsic(_row_product)
 
 
+def _hold(typing: Any, arrays: Any) -> Any:
+    """Nothing, but a mention: numba frees an array after its last one, and an address taken from it is none.
+
+    So whoever hands addresses of its own arrays to a loop mentions the arrays afterwards.
+    """
+    del typing
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        del builder, signature, arguments
+        return context.get_dummy_value()
+
+    return types.void(arrays), emit
+
+
+hold: Any = intrinsic(_hold)
+
+
 def by_width(blocks: Any) -> Any:
     """An intrinsic ``product(places, extent, bits)`` in float32 whose code ``blocks(builder, arguments, bits)`` emits.
 
