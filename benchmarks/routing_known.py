@@ -1,4 +1,4 @@
-"""Files with best known solutions (CVRPLIB's X set, Arnold's Belgian one): our gap after so many CPU-seconds, over seeds.
+"""Files with best known solutions (CVRPLIB's X and Belgian sets): our gap after so many CPU-seconds, over seeds.
 
 Costs are recomputed by our checker in the file's convention (rounded distances); one thread; CPU-seconds of the
 process. A demand is the room's: Leuven1 1.5 % in 15 s, Antwerp1 1.0 % in 60 s, X-n1001-k43 1.2 % in 30 s. Resumable.
