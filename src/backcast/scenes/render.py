@@ -86,7 +86,7 @@ def parse_scene(text: str, vocabulary: Vocabulary) -> tuple[Frame, ...]:
     numbers: list[int] = []
     graph: dict[int, tuple[int, ...]] = {}
     for number, line in enumerate(text.split("\n"), start=1):
-        head = re.fullmatch(r"Frame (\d+(?:, \d+)*):", line)
+        head = re.fullmatch(r"Frame (-?\d+(?:, -?\d+)*):", line)
         if head:
             frames += [Frame(n, graph) for n in numbers]
             numbers, graph = [int(n) for n in head.group(1).split(", ")], {}

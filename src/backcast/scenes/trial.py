@@ -22,7 +22,7 @@ COUNTS: dict[str, Fit] = {
 
 
 def forecaster(name: str, clips: Clips) -> Fit:
-    """A count model to be fitted, or the fitted model of a folder, by name or path.
+    """A count model to be fitted, the fitted model of a folder, or a language model as it comes, by name or path.
 
     Raises BadInput for an unknown one (naming the nearest), for a model of another vocabulary, and for one that was
     fitted on a clip that it would be asked of.
@@ -30,17 +30,31 @@ def forecaster(name: str, clips: Clips) -> Fit:
     if name in COUNTS:
         return COUNTS[name]
     folder = Path(name)
-    if not folder.is_dir():
-        raise BadInput(f"unknown model '{name}': neither a folder nor a count model{nearest(name, COUNTS)}")
-    from backcast.scenes.ootsm.model import TwoStage
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        return _fitted(folder, clips)
+    from backcast.lm.models import ALIASES, is_endpoint, load
 
-    model = TwoStage.load(folder)
+    if not (folder.is_dir() or is_endpoint(name) or name in ALIASES or name.endswith(".gguf")):
+        raise BadInput(
+            f"unknown model '{name}': neither a count model, a folder, a language model nor a server's address"
+            f"{nearest(name, [*COUNTS, *ALIASES])}"
+        )
+    from backcast.scenes.ootsm.language import zero_shot
+
+    lm = load(name)
+    return lambda train: zero_shot(lm, Markov.fit(train))
+
+
+def _fitted(folder: Path, clips: Clips) -> Fit:
+    from backcast.scenes.ootsm.stored import load
+
+    model = load(folder)
     if model.vocabulary != clips.vocabulary:
-        raise BadInput(f"'{name}' was fitted on another vocabulary than that of these clips; convert them together")
+        raise BadInput(f"'{folder}' was fitted on another vocabulary than that of these clips; convert them together")
     asked = {clip.id for clip in clips.clips if clip.split != "train"}
     seen = sorted(asked & set(model.known))
     if seen:
-        raise BadInput(f"'{name}' was fitted on clip '{seen[0]}' ({len(seen)} in all); ask of clips it has not seen")
+        raise BadInput(f"'{folder}' was fitted on clip '{seen[0]}' ({len(seen)} in all); ask of clips it has not seen")
     return lambda _: model
 
 
