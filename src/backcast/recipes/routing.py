@@ -16,6 +16,8 @@ from backcast.core.vitals import Vital, must_act
 FILES, MODELS = ("files",), ()
 PICTURES = 4
 """Instances whose routes are drawn in the report."""
+DENSE = 10_000
+"""Customers up to which PyVRP is run on a whole problem: its matrix has 800 MB there."""
 RATE = 8e4
 """Iterations of the room's own search in a CPU-second, about."""
 
@@ -42,6 +44,8 @@ class Settings:
     """Neighbouring routes solved together by the engines pyvrp and exact; the paper pairs two."""
     capacity: int | None = None
     """Of a vehicle, for CSV files; in place of the file's own for others."""
+    beside: Literal["", "pyvrp"] = ""
+    """pyvrp: also PyVRP on each whole problem, for as long as ours took, drawn and scored beside; up to 10,000."""
     rounding: Literal["auto", "none", "nearest", "floor", "ceil", "tenth"] = "auto"
     """How distances are rounded; auto: as the file's convention says."""
     seed: int = 0
@@ -60,9 +64,12 @@ def plan(settings: Settings) -> list[Plan]:
     instances = _instances(settings)
     for instance in instances:
         _solver(settings).resolved(instance)
+        if settings.beside and instance.size > DENSE:
+            raise BadInput(f"{instance.id}: PyVRP's matrix of {instance.size} customers is too large; leave out beside")
     each = min(settings.seconds or 1e9, (settings.iterations or 1e12) / RATE)
     most = max(instance.size for instance in instances)
     what = f"{len(instances)} instances of up to {most} customers, {settings.engine} from {settings.start}"
+    each *= 2 if settings.beside else 1
     return [Plan("solve", what, each * len(instances), 0.2 + most * 5e-6)]
 
 
@@ -102,7 +109,10 @@ def _solve(folder: Path, root: Path, settings: Settings) -> StageResult:
     better = sum(row["cost"] < row["start_cost"] - 1e-9 for row in could)
     must_act(f"the engine {settings.engine}", better, len(could))
     columns = ["instance", "customers", "start", "cost", "best known", "gap %", "vehicles", "seconds"]
-    keys = ("instance", "customers", "start_cost", "cost", "best_known", "gap", "vehicles", "seconds")
+    keys = ["instance", "customers", "start_cost", "cost", "best_known", "gap", "vehicles", "seconds"]
+    if settings.beside:
+        columns, keys = [*columns, "PyVRP, whole"], [*keys, "peer"]
+        rows = [{**row, "peer": row["beside"]["cost"]} for row in rows]
     shares = [point for row in rows for point in _falls(row)]
     return StageResult(
         gaps=_gaps(rows),
@@ -119,7 +129,7 @@ def _solve(folder: Path, root: Path, settings: Settings) -> StageResult:
 
 def _one(folder: Path, instance: Any, settings: Settings) -> dict[str, Any]:
     """An instance's figures; those of an earlier attempt are kept."""
-    from backcast.routing.draw import routes_picture, trace_picture
+    from backcast.routing.draw import levels_picture, trace_picture
     from backcast.routing.hlgp import solve
     from backcast.routing.problems import write_solution
     from backcast.routing.score import gap_percent
@@ -130,12 +140,12 @@ def _one(folder: Path, instance: Any, settings: Settings) -> dict[str, Any]:
         return found
     result = solve(instance, settings.seconds, _solver(settings))
     write_solution(folder / f"{instance.id}.sol", result.routes, result.cost)
+    beside = _beside(instance, settings, result.seconds)
+    lines = {"ours": result.trace, **({"PyVRP, whole": beside["trace"]} if beside else {})}
     title = f"{instance.id}: cost against time"
-    write_atomic(folder / f"{instance.id}.trace.svg", trace_picture({"best": result.trace}, title, instance.best_known))
+    write_atomic(folder / f"{instance.id}.trace.svg", trace_picture(lines, title, instance.best_known))
     if instance.coords is not None and result.routes:
-        names = ["start", *(f"after level {k}" for k in range(1, len(result.levels) - 1)), "end"]
-        panels = [(f"{instance.id}, {name}", routes) for name, routes in zip(names, result.levels, strict=True)]
-        write_atomic(folder / f"{instance.id}.svg", routes_picture(instance, [panels[0], panels[-1]]))
+        write_atomic(folder / f"{instance.id}.svg", levels_picture(instance, result.levels))
     row = {
         "instance": instance.id,
         "customers": instance.size,
@@ -152,11 +162,24 @@ def _one(folder: Path, instance: Any, settings: Settings) -> dict[str, Any]:
         "iterations": result.iterations,
         "trace": [[round(t, 4), value] for t, value in result.trace],
         "solution": f"{instance.id}.sol",
+        "beside": beside,
     }
     if result.interrupted:
         raise KeyboardInterrupt
     write_json(kept, row)
     return row
+
+
+def _beside(instance: Any, settings: Settings, seconds: float) -> dict[str, Any]:
+    """PyVRP's figures on the whole problem within as many seconds; none where it is not asked for."""
+    if settings.beside != "pyvrp":
+        return {}
+    from backcast.routing.score import cost
+    from backcast.routing.subsolve import whole_by_pyvrp
+
+    routes, trace = whole_by_pyvrp(instance, seconds, settings.seed)
+    found = cost(instance, routes) if routes else None
+    return {"engine": "pyvrp", "cost": found, "vehicles": len(routes), "trace": trace}
 
 
 def _falls(row: dict[str, Any]) -> list[list[float]]:
@@ -177,6 +200,11 @@ def _gaps(rows: list[dict[str, Any]]) -> list[Gap]:
     note = "no best known cost for any instance" if not known else ""
     metric = "cost in % of the start's"
     out.append(Gap("solve", metric, 100.0, spread.value, spread.low, spread.high, spread.n, note=note))
+    pairs = [(row["cost"], row["beside"]["cost"]) for row in rows if row.get("beside", {}).get("cost")]
+    if pairs:
+        spread = bootstrap([100 * mine / theirs for mine, theirs in pairs])
+        metric = "cost in % of PyVRP's on the whole, same seconds"
+        out.append(Gap("solve", metric, 100.0, spread.value, spread.low, spread.high, spread.n))
     return out
 
 

@@ -26,7 +26,7 @@ from backcast.routing.search.anneal import Clock, Cycle, Schedule, Slice
 from backcast.routing.search.ground import make_ground
 from backcast.routing.search.layout import BEST
 from backcast.routing.start import savings, sweep
-from backcast.routing.subsolve import as_lists, cut_out, first_feasible
+from backcast.routing.subsolve import as_lists, cut_out, first_feasible, pyvrp_engine
 
 Engine = Literal["auto", "sisr", "pyvrp", "exact", "policy"]
 ENGINES = ("auto", "sisr", "pyvrp", "exact", "policy")
@@ -72,6 +72,9 @@ class Settings:
     seed: int = 0
     group: int = 6
     """Neighbouring routes in a group of the engines pyvrp and exact; the paper pairs two."""
+    choose: Literal["circle", "gain"] = "circle"
+    """Groups of the engines pyvrp and exact: all around the circle, as the paper has it, or those whose gain, predicted
+    from the outcomes so far, is largest."""
     clock: Clock = "wall"
     """What the seconds are measured on: "cpu" counts this process's own."""
 
@@ -80,6 +83,8 @@ class Settings:
             raise BadInput(f"engine '{self.engine}' is unknown{nearest(self.engine, ENGINES)}")
         if self.start not in STARTS and not self.start.endswith(".sol"):
             raise BadInput(f"start '{self.start}' is unknown{nearest(self.start, STARTS)} (or a .sol file)")
+        if self.choose not in ("circle", "gain"):
+            raise BadInput(f"choose '{self.choose}' is unknown{nearest(self.choose, ('circle', 'gain'))}")
         if "policy" in (self.engine, self.start) and not self.policy:
             raise BadInput("start or engine 'policy' needs --policy DIR, a folder that backcast route train wrote")
         try:
@@ -92,6 +97,8 @@ class Settings:
         """With engine and start that suit the instance in place of auto; raises BadInput for those that do not."""
         if instance.variant is None:
             engine = "sisr" if self.engine == "auto" else self.engine
+            if self.choose == "gain" and engine not in ("pyvrp", "exact"):
+                raise BadInput(f"choose 'gain' is for groups; engine '{engine}' has none to choose: use --engine pyvrp")
             return replace(self, engine=engine, start="savings" if self.start == "auto" else self.start)
         for name, value in (("engine", self.engine), ("start", self.start)):
             if value not in ("auto", "pyvrp") and not value.endswith(".sol"):
@@ -124,8 +131,8 @@ class Solution:
     """Of the first partition."""
     trace: list[tuple[float, float]]
     """(seconds, cost) of each improvement, the first partition first; costs fall strictly."""
-    levels: list[list[list[int]]] = field(repr=False)
-    """Routes of the start and after the first levels, for pictures: at most four."""
+    levels: list[tuple[int, list[list[int]]]] = field(repr=False)
+    """Levels and the routes after them, for pictures: the start, the first three that changed something, the end."""
     iterations: int
     seconds: float
     cpu_seconds: float
@@ -142,7 +149,7 @@ class Progress:
     routes: list[list[int]] = field(default_factory=list)
     cost: float = float("inf")
     trace: list[tuple[float, float]] = field(default_factory=list)
-    levels: list[list[list[int]]] = field(default_factory=list)
+    levels: list[tuple[int, list[list[int]]]] = field(default_factory=list)
     level: int = 0
     here: list[list[int]] = field(default_factory=list)
     """Where the next cycle of the annealed walk begins: the best, or one with fewer routes that may become it."""
@@ -164,9 +171,9 @@ class Progress:
         return True
 
     def keep_level(self) -> None:
-        """Remembers the routes for the pictures of the first levels."""
-        if len(self.levels) < 4:
-            self.levels.append(self.routes)
+        """Remembers the routes for the pictures of the first levels that change something."""
+        if len(self.levels) < 4 and (not self.levels or self.levels[-1][1] != self.routes):
+            self.levels.append((self.level, self.routes))
 
 
 def solve(
@@ -188,6 +195,8 @@ def solve(
         seconds = 10.0
     if instance.variant is None:
         warm_up()
+    if "pyvrp" in (settings.engine, settings.start):
+        pyvrp_engine()  # imported before the clock starts
     wall, cpu = time.monotonic(), time.process_time()
     schedule = Schedule(seconds, settings.iterations, settings.clock)
     progress = Progress(instance, schedule, callback)
@@ -204,7 +213,7 @@ def solve(
         cost=progress.cost,
         start_cost=start_cost,
         trace=progress.trace,
-        levels=[*progress.levels, progress.routes],
+        levels=[*progress.levels, (progress.level, progress.routes)],
         iterations=schedule.done,
         seconds=time.monotonic() - wall,
         cpu_seconds=time.process_time() - cpu,

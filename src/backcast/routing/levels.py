@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from backcast.core.errors import BadInput
 from backcast.core.parallel import pmap
+from backcast.routing.choice import Gains
 from backcast.routing.fleet import assign, shares
-from backcast.routing.partition import groups, improves, rotated
+from backcast.routing.partition import groups, improves, rotated, windows
 from backcast.routing.problems.instance import Instance
 from backcast.routing.problems.variant import Vehicles
 from backcast.routing.search.exact import MOST, solve_exactly
@@ -63,16 +64,20 @@ def solve_levels(progress: "Progress", settings: "Settings") -> None:
     routes, size, iterations = progress.routes, settings.group, PYVRP_ITERATIONS
     if settings.engine == "exact":
         _require_small(instance, routes, size)
+    gains = Gains(instance) if settings.choose == "gain" else None
     tried: set[tuple[frozenset[tuple[int, ...]], int]] = set()
     idle = 0
     while schedule.spent < 1.0 and (settings.iterations is None or schedule.done < settings.iterations):
         circle = rotated(instance, routes, shift=max(1, size // 2) if progress.level else 0)
-        cut = groups(len(circle), size)
-        fresh = [k for k, group in enumerate(cut) if (_name(circle, group), iterations) not in tried]
-        routes = _one_level(progress, settings, circle, [cut[k] for k in fresh], iterations)
-        tried |= {(_name(circle, cut[k]), iterations) for k in fresh}
+        every = gains is not None and gains.ready
+        cut = windows(len(circle), size) if every else groups(len(circle), size)
+        fresh = [group for group in cut if (_name(circle, group), iterations) not in tried]
+        if every and gains is not None and fresh:
+            fresh = gains.pick(circle, fresh)
+        routes = _one_level(progress, settings, circle, fresh, (iterations, gains))
+        tried |= {(_name(circle, group), iterations) for group in fresh}
         idle = 0 if fresh else idle + 1
-        if idle > 2 * size:
+        if idle > (0 if every else 2 * size):
             if settings.engine == "exact" or size >= len(routes):
                 iterations *= 2
             size, idle = min(size + 1, len(routes)), 0
@@ -96,10 +101,15 @@ def _name(circle: Sequence[Sequence[int]], group: Sequence[int]) -> frozenset[tu
 
 
 def _one_level(
-    progress: "Progress", settings: "Settings", circle: list[list[int]], cut: list[list[int]], iterations: int
+    progress: "Progress",
+    settings: "Settings",
+    circle: list[list[int]],
+    cut: list[list[int]],
+    how: tuple[int, Gains | None],
 ) -> list[list[int]]:
-    """Solves the groups side by side; the circle with what was accepted put in the groups' places."""
-    schedule = progress.schedule
+    """Solves the groups side by side (``how``: each one's iterations, and the log of outcomes); the circle with what
+    was accepted put in the groups' places."""
+    schedule, (iterations, gains) = progress.schedule, how
     new = {k: [circle[k]] for k in range(len(circle))}
     batch = max(1, len(cut)) if settings.engine == "policy" else settings.jobs
     for begin in range(0, len(cut), batch):
@@ -118,7 +128,9 @@ def _one_level(
             ]
             ended = pmap(solve_group, tasks, jobs=settings.jobs, engine="threads")
             schedule.done += iterations * len(part)
-        for group, found in zip(part, ended, strict=True):
+        for group, before, found in zip(part, routes, ended, strict=True):
+            if gains is not None:
+                gains.learn(before, found)
             if found is not None:
                 new.update({k: [] for k in group})
                 new[group[0]] = found

@@ -55,6 +55,13 @@ def groups(count: int, size: int = 2) -> list[list[int]]:
     return [list(range(begin, min(begin + size, count))) for begin in range(0, count, size)]
 
 
+def windows(count: int, size: int) -> list[list[int]]:
+    """Every run of ``size`` consecutive indices of the circle, once."""
+    if size >= count:
+        return [list(range(count))] if count else []
+    return [[(begin + k) % count for k in range(size)] for begin in range(count)]
+
+
 def sectors(count: int, parts: int) -> list[list[int]]:
     """Consecutive indices in at most ``parts`` groups of nearly equal size."""
     edges = np.linspace(0, count, min(parts, count) + 1).round().astype(int) if count else np.zeros(1, int)

@@ -1,6 +1,7 @@
 """The only door to PyVRP: solve an instance, or a group of its routes, with a warm start in and routes out."""
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +17,8 @@ from backcast.routing.score import Routes, cost
 RANGE = 1e5
 """Straight distances become integers for PyVRP by a scale that takes the largest near this. Beyond it PyVRP's largest
 penalty (100,000 a unit of load) no longer outweighs a detour, and it finds nothing feasible."""
+FINER = 100
+"""Costs a unit of distance that are no whole numbers count in hundredths."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def to_pyvrp(instance: Instance, vehicles: int | None = None) -> Any:
 
     Where time or length is limited, distances are rounded up and windows inwards, so that what PyVRP calls feasible is.
     """
-    pyvrp = _engine()
+    pyvrp = pyvrp_engine()
     scale, nodes, variant = scale_of(instance), np.arange(len(instance.demands)), instance.variant
     rows, columns = np.meshgrid(nodes, nodes, indexing="ij")
     exact = instance.distances(rows, columns) * scale
@@ -132,7 +135,7 @@ def _times_of(variant: Variant | None, node: int, scale: float) -> dict[str, int
 
 def _type_of(pyvrp: Any, instance: Instance, variant: Variant, type: Vehicles, scale: float) -> Any:
     """A type of vehicle in PyVRP's words. Costs are whole numbers there: fractions of a unit count in hundredths."""
-    finer = 1 if all(v.unit == int(v.unit) for v in variant.vehicles) else 100
+    finer = 1 if all(v.unit == int(v.unit) for v in variant.vehicles) else FINER
     times = _times_of(replace(variant, service=None), type.depot, scale)
     if type.most_duration < np.inf:
         times["shift_duration"] = math.floor(type.most_duration * scale + 1e-6)
@@ -151,7 +154,7 @@ def _type_of(pyvrp: Any, instance: Instance, variant: Variant, type: Vehicles, s
 
 def to_solution(data: Any, routes: Routes, instance: Instance | None = None) -> Any:
     """Routes as PyVRP's ``Solution`` of ``data``; of an ``instance`` with a variant, with the cheapest vehicles."""
-    pyvrp = _engine()
+    pyvrp = pyvrp_engine()
     if instance is None or instance.variant is None:
         return pyvrp.Solution(data, [[customer - 1 for customer in route] for route in routes])
     types, first = assign(instance, routes)[0].tolist(), instance.depots
@@ -178,7 +181,7 @@ def solve_with_pyvrp(
     """
     if instance.size == 0:
         return []
-    pyvrp = _engine()
+    pyvrp = pyvrp_engine()
     data = to_pyvrp(instance, len(routes) if routes else None)
     begin = to_solution(data, routes, instance) if routes else None
     found = pyvrp.solve(
@@ -216,7 +219,31 @@ def first_feasible(instance: Instance, seed: int = 0, ended: Callable[[], bool] 
     return solve_with_pyvrp(instance, seed=seed, stop=stop)
 
 
-def _engine() -> Any:
+def whole_by_pyvrp(
+    instance: Instance, seconds: float, seed: int = 0, clock: Callable[[], float] = time.monotonic
+) -> tuple[list[list[int]], list[tuple[float, float]]]:
+    """PyVRP's routes of the whole problem after so many seconds, and (seconds, cost) of its improvements in our measure
+    (as PyVRP counts them, rounded by its scale); none where it found nothing feasible."""
+    pyvrp_engine()
+    scale, begun, trace = scale_of(instance), clock(), list[tuple[float, float]]()
+    variant = instance.variant
+    if variant is not None and any(type.unit != int(type.unit) for type in variant.vehicles):
+        scale *= FINER
+
+    def stop(best: float) -> bool:
+        now = clock() - begun
+        if best < FEASIBLE and (not trace or best / scale < trace[-1][1]):
+            trace.append((now, best / scale))
+        return now > seconds
+
+    try:
+        return solve_with_pyvrp(instance, seed=seed, stop=stop), trace
+    except BadInput:
+        return [], trace
+
+
+def pyvrp_engine() -> Any:
+    """The module; raises BadInput where it is not installed."""
     try:
         import pyvrp
         import pyvrp.stop

@@ -109,14 +109,11 @@ def _one(instance: Any, options: Solve, settings: Any) -> dict[str, Any]:
 def _pictures(base: Path, instance: Any, found: Any) -> list[str]:
     """The routes of the start, of early levels and of the end; cost against time."""
     from backcast.core.files import write_atomic
-    from backcast.routing.draw import routes_picture, trace_picture
-    from backcast.routing.score import cost
+    from backcast.routing.draw import levels_picture, trace_picture
 
     pictures = {".trace.svg": trace_picture({instance.id: found.trace}, "Cost against time", instance.best_known)}
     if instance.coords is not None and found.routes:
-        panels = [("start", found.levels[0]), ("end", found.routes)]
-        shown = [(f"{name}: {cost(instance, routes):,.6g}, {len(routes)} routes", routes) for name, routes in panels]
-        pictures[".svg"] = routes_picture(instance, shown)
+        pictures[".svg"] = levels_picture(instance, found.levels)
     for suffix, text in pictures.items():
         write_atomic(base.with_name(base.name + suffix), text)
     return [str(base.with_name(base.name + suffix)) for suffix in pictures]
