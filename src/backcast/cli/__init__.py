@@ -29,6 +29,7 @@ VERBS = {
     "game": "exact best responses, certified equilibria, the gap of an agent",
     "scene": "what happens next in streams of typed graphs: convert, fit, forecast, score",
     "route": "vehicle routes for thousands of customers: solve, train, ablate",
+    "new": "a folder to start from: text, scene or game",
     "report": "write the report of a run again, or open it",
     "compare": "two runs side by side: paired difference with interval",
     "methods": "the ten papers and their state",
