@@ -7,6 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ACCURACY = ROOT / "benchmarks" / "effects" / "results" / "compress-accuracy.json"
+GAP = ROOT / "benchmarks" / "effects" / "results" / "wgm-gap.json"
 FILE = ROOT / "benchmarks" / "effects" / "results" / "wgm-front.json"
 pytestmark = pytest.mark.skipif(not FILE.exists(), reason="the benchmarks are not beside the tests")
 
@@ -81,6 +82,24 @@ def test_the_split_helps_at_every_granularity_and_eight_plain_bits_do_better(set
     plain, published = settings["RTN8 row"], 12.0
     assert plain["true_bits"] < published
     assert plain["kl"] < settings["SplitQuant4 row"]["kl"]
+
+
+def test_the_page_quotes_the_gap_at_four_bits():
+    """Every draw's nats above the original, and the differences with and without the token that makes them."""
+    found, text = json.loads(GAP.read_text()), (ROOT / "docs" / "methods" / "wgm.md").read_text()
+    assert GAP.name in text
+    shown = "{:.3f} [{:.3f}, {:.3f}]".format
+    for about in found["texts"].values():
+        for draw, row in about["draws"].items():
+            assert draw == "original" or f"| {draw} | {shown(*row['nats above the original'])} |" in text
+        pairs = {name: gap for name, gap in about["gaps"].items() if name.startswith("ours") and " - NF4" in name}
+        assert len(pairs) == 4
+        for name, gap in pairs.items():
+            token, added = next(iter(gap["tokens that add most"].items()))
+            cells = f"{shown(*gap['nats'])} | {added['adds']:.3f} | {shown(*gap['nats without the first of them'])}"
+            assert f"| {name} | {cells} |" in text
+            assert token == "<unk>"
+            assert gap["nats without the first of them"][2] < 0
 
 
 def test_every_reference_is_off_its_grid_and_as_good_as_before():
