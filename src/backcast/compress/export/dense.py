@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from backcast.compress import shards
 from backcast.compress.layout import Floats
 from backcast.compress.opened import Opened
-from backcast.compress.stream import source_shards
+from backcast.compress.shards import source_shards
 from backcast.core.errors import BadInput, WorkFailed, nearest
 from backcast.core.files import write_atomic, write_json
 
