@@ -77,6 +77,9 @@ def test_a_model_whose_layers_transformers_renames(tmp_path, capsys):
         assert (packed(ids).logits - expected).abs().max() < 1e-4 * expected.abs().max()
         packed.save_pretrained(tmp_path / "again")
         assert torch.equal(load(tmp_path / "again").eval()(ids).logits, packed(ids).logits)
+    assert cli.main(["export", str(tmp_path / "out"), "--to", "dense", "--out", str(tmp_path / "plain")]) == 0
+    with torch.no_grad():
+        assert torch.allclose(load(tmp_path / "plain").eval()(ids).logits, expected, rtol=0, atol=1e-4)
 
 
 def test_experts_stay_and_are_named(tmp_path, capsys):
@@ -102,6 +105,10 @@ def test_encoders_are_checked_layer_by_layer(tmp_path, capsys):
     source = saved(tmp_path / "bert", "BertForSequenceClassification", config)
     assert compressed(source, tmp_path / "bert8", capsys)["checked"] == "layers"
     assert "no causal language model" in refused(source, tmp_path / "other", capsys, "--check", "model")
+    text = tmp_path / "text.txt"
+    text.write_text("The river rises in the hills. " * 50)
+    assert cli.main(["judge", str(tmp_path / "bert8"), "--on", f"perplexity:{text}"]) == 2
+    assert "is a BertForSequenceClassification, which continues no text" in capsys.readouterr().err
     t5 = transformers.T5Config(
         vocab_size=512, d_model=64, d_kv=16, d_ff=96, num_layers=1, num_heads=4, decoder_start_token_id=0
     )

@@ -119,6 +119,15 @@ def _stored_names(model: Any, folder: Path) -> dict[str, str]:
     return found
 
 
+def continues_text(config: dict[str, Any]) -> bool:
+    """Whether ``AutoModelForCausalLM`` loads the class that the folder was saved from (or the folder names none)."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    names = config.get("architectures") or []
+    known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+    return not names or any(name in known or name.endswith("ForCausalLM") for name in names)
+
+
 def choose(layers: Layers, include: tuple[str, ...], exclude: tuple[str, ...]) -> list[str]:
     """The linear layers that match a pattern of ``include`` (all, if there is none) and none of ``exclude``.
 

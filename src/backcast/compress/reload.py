@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from backcast.compress import shards
+from backcast.compress.model import continues_text
 from backcast.compress.opened import Opened, open_folder
 from backcast.core.errors import BadInput, WorkFailed
 
@@ -33,7 +34,7 @@ def check(folder: Path, how: How = "auto") -> dict[str, Any]:
     """
     opened = open_folder(folder)
     tokenizer = any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json"))
-    speaks = tokenizer and _continues_text(opened.config)
+    speaks = tokenizer and continues_text(opened.config)
     if how == "model" and not speaks:
         lacks = "is no causal language model" if tokenizer else "has no tokenizer"
         raise BadInput(f"'{folder}' {lacks}, so no text can be read to the whole model; use --check layers")
@@ -55,15 +56,6 @@ def check(folder: Path, how: How = "auto") -> dict[str, Any]:
         raise WorkFailed(_NO_ROOM.format(folder)) from error
     except MemoryError as error:
         raise WorkFailed(_NO_ROOM.format(folder)) from error
-
-
-def _continues_text(config: dict[str, Any]) -> bool:
-    """Whether ``AutoModelForCausalLM`` loads the class that the folder was saved from (or the folder names none)."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
-    names = config.get("architectures") or []
-    known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
-    return not names or any(name in known or name.endswith("ForCausalLM") for name in names)
 
 
 def needed(opened: Opened) -> int:
