@@ -95,7 +95,7 @@ class PackedEmbedding(_Stored):
             matrix = kernels.stored(self.layout, {name: part.numpy() for name, part in self.stored().items()})
             found = np.empty((ids.numel(), self.embedding_dim), dtype=np.float32)
             kernels.decode_chosen(matrix, ids.reshape(-1).to(torch.int64).numpy(), found)
-            return torch.from_numpy(found).view(*ids.shape, -1).to(self.like.dtype)
+            return torch.from_numpy(found).view(*ids.shape, self.embedding_dim).to(self.like.dtype)
         wanted, back = torch.unique(ids, return_inverse=True)
         rows = dequantise(*take_rows(self.layout, self.stored(), wanted))
         return rows.to(self.like.dtype)[back]
