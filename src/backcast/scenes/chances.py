@@ -6,15 +6,24 @@ texts share is run once by the model (``lm.local``); each text is tokenised whol
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from backcast.core.errors import BadInput
-from backcast.lm.base import LM, Prompt, Scoring, TokenScores
+from backcast.lm.base import Prompt, Scoring, TokenScores
 from backcast.scenes.grammar import Labelling, Listing, bare
 from backcast.scenes.render import END
 
 Node = tuple[tuple[int, int, str], ...]
+
+
+class Scorer(Protocol):
+    """The half of the LM protocol that is needed here."""
+
+    def logprobs(self, items: Sequence[Scoring]) -> list[list[TokenScores]]:
+        """As ``LM.logprobs``."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ class Beam:
     """Share of an answer's probability below which a beginning is not followed."""
 
 
-def chances(lm: LM, asks: Sequence[Ask]) -> list[np.ndarray]:
+def chances(lm: Scorer, asks: Sequence[Ask]) -> list[np.ndarray]:
     """(S,) probability of each string of each slot: tokens renormalised over the legal ones, as ``grammar.Trie`` does.
 
     All slots of one prompt go to the model together. A slot with one string costs nothing.
@@ -94,7 +103,7 @@ class _Path:
 
 
 def marginals(
-    lm: LM,
+    lm: Scorer,
     asked: Sequence[tuple[Prompt, Listing | Labelling]],
     beam: Beam = Beam(),
 ) -> list[dict[tuple[int, str], float]]:

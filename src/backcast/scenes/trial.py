@@ -7,7 +7,7 @@ from pathlib import Path
 from backcast.core.errors import BadInput, nearest
 from backcast.scenes.counts import Forecaster, Markov, Neighbours, Persistence, forecast_all
 from backcast.scenes.forecast import Case, GraphForecast, cases
-from backcast.scenes.problems.clip import Clip, Clips
+from backcast.scenes.problems.clip import Clip, Clips, Frame
 from backcast.scenes.problems.split import folds
 
 Fit = Callable[[Clips], Forecaster]
@@ -70,12 +70,15 @@ class Trial:
     """In words: which clips the models were fitted on."""
 
 
-def put(clips: Clips, fraction: float, fits: Mapping[str, Fit], train: Clips | None = None) -> Trial:
+def put(
+    clips: Clips, fraction: float, fits: Mapping[str, Fit], train: Clips | None = None, seen: Clips | None = None
+) -> Trial:
     """Every fit's forecasts of the clips cut at ``fraction``.
 
     Fitted on ``train``; without it on the clips whose split is "train", the others being asked; without splits in up
     to five folds of groups, each asked of models fitted on the rest. A clip is never asked of a model that saw its
-    group. Raises BadInput when vocabularies differ or nothing is left to ask.
+    group. With ``seen`` (captured graphs) models are shown its frames up to the cut in place of the clips' own; the
+    cases keep the clips' own. Raises BadInput when vocabularies differ or nothing is left to ask.
     """
     parts, fitted_on = _parts(clips, train)
     asked: list[Case] = []
@@ -85,12 +88,21 @@ def put(clips: Clips, fraction: float, fits: Mapping[str, Fit], train: Clips | N
         mine, missed = cases(test, fraction)
         asked += mine
         skipped += missed
+        questions = [(case.id, case.seen if seen is None else _shown(case, seen), case.future) for case in mine]
         for name, fit in fits.items() if mine else ():
             model = fit(replace(clips, clips=tuple(rest)))
-            answers[name] += forecast_all(model, [(case.id, case.seen, case.future) for case in mine])
+            answers[name] += forecast_all(model, questions)
     if not asked:
         raise BadInput(f"no clip leaves a future frame at horizon {fraction} ({skipped} looked at); observe less")
     return Trial(asked, answers, skipped, fitted_on)
+
+
+def _shown(case: Case, seen: Clips) -> tuple[Frame, ...]:
+    found = next((clip.frames for clip in seen.clips if clip.id == case.id), ())
+    shown = tuple(frame for frame in found if frame.index <= case.seen[-1].index)
+    if not shown:
+        raise BadInput(f"no captured frame of clip '{case.id}' up to frame {case.seen[-1].index}; capture it")
+    return shown
 
 
 def _parts(clips: Clips, train: Clips | None) -> tuple[list[tuple[Sequence[Clip], Sequence[Clip]]], str]:

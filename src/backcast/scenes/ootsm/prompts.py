@@ -66,17 +66,21 @@ class Asker:
         )
 
     def _labelling_rules(self) -> str:
-        groups = "; ".join(
-            f"{group.name} ({'one' if group.arity == 'one' else 'one or more'}"
-            f"{f' or {NONE}' if group.allow_empty else ''}): {', '.join(group.predicates)}"
-            for group in self.vocabulary.groups
-        )
         return (
             f"You forecast what holds between the {self.vocabulary.subject} and one object. {RELATIVE} "
-            f"Labels, in order: {groups}. "
+            f"Labels, in order: {label_groups(self.vocabulary)}. "
             "Answer with one line for the frame: 'Frame n: ' and the labels of each group in that order, with commas, "
             "groups set apart by semicolons."
         )
+
+
+def label_groups(words: Vocabulary) -> str:
+    """The groups with how many labels each takes, and the labels."""
+    return "; ".join(
+        f"{group.name} ({'one' if group.arity == 'one' else 'one or more'}"
+        f"{f' or {NONE}' if group.allow_empty else ''}): {', '.join(group.predicates)}"
+        for group in words.groups
+    )
 
 
 def relative(seen: Sequence[Frame]) -> list[Frame]:
