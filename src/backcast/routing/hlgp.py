@@ -258,6 +258,8 @@ def _improve(progress: Progress, settings: Settings) -> None:
     unit = anneal.unit_of(ground)
     low = schedule.spent if schedule.iterations is None else 0.0
     for k, (begin, end) in enumerate(pairwise([low, low + (1 - low) * FIRST_CYCLE, 1.0])):
+        if schedule.spent >= 1.0:
+            break
         cycle = Cycle(begin, end, _hot(instance, schedule, end - begin) * unit, COLD * unit)
         if parts > 1:
             _side_by_side(progress, replace(settings, seed=settings.seed + k), cycle, parts)

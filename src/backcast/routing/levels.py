@@ -113,7 +113,7 @@ def _one_level(
     new = {k: [circle[k]] for k in range(len(circle))}
     batch = max(1, len(cut)) if settings.engine == "policy" else settings.jobs
     for begin in range(0, len(cut), batch):
-        if schedule.spent >= 1.0:
+        if schedule.spent >= 1.0 or (settings.iterations is not None and schedule.done >= settings.iterations):
             break
         part = cut[begin : begin + batch]
         routes, seed = [[circle[k] for k in group] for group in part], settings.seed + schedule.done
