@@ -77,6 +77,10 @@ def test_a_model_whose_layers_transformers_renames(tmp_path, capsys):
         assert (packed(ids).logits - expected).abs().max() < 1e-4 * expected.abs().max()
         packed.save_pretrained(tmp_path / "again")
         assert torch.equal(load(tmp_path / "again").eval()(ids).logits, packed(ids).logits)
+    compressed(tmp_path / "vlm", tmp_path / "words", capsys, "--embedding")
+    with torch.no_grad():
+        found = load(tmp_path / "words").eval()(ids).logits
+        assert (found - decoded(load(tmp_path / "vlm"), tmp_path / "words")(ids).logits).abs().max() < 1e-3
     assert cli.main(["export", str(tmp_path / "out"), "--to", "dense", "--out", str(tmp_path / "plain")]) == 0
     with torch.no_grad():
         assert torch.allclose(load(tmp_path / "plain").eval()(ids).logits, expected, rtol=0, atol=1e-4)

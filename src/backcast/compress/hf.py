@@ -85,7 +85,7 @@ class PackedQuantizer(HfQuantizer):
             packed._is_hf_initialized = True
             model.set_submodule(place, packed)
         head, embedding = _vocabulary(model)
-        tied = getattr(model.config.get_text_config(), "tie_word_embeddings", False)
+        tied = getattr(model.config, "tie_word_embeddings", False)
         if tied and isinstance(embedding, PackedEmbedding) and head is not None:
             shared: Any = PackedLinear(embedding.layout, bias=head.bias is not None, device="meta", own=False)
             shared._is_hf_initialized = True

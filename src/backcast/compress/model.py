@@ -67,7 +67,7 @@ def find_layers(folder: Path) -> Layers:
     stored = _stored_names(model, folder)
     linear, untouched, vocabulary = [], {}, []
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-    shared = getattr(config.get_text_config(), "tie_word_embeddings", False)
+    shared = getattr(config, "tie_word_embeddings", False)  # the outer word is the one transformers heeds
     embedding = model.get_input_embeddings() if head is not None else None
     whole = set(getattr(model, "_keep_in_fp32_modules", None) or ())
     for module_name, module in model.named_modules():

@@ -39,8 +39,11 @@ def write(opened: Opened, out: Path, rest: str | None) -> dict[str, Any]:
         write_json(out / "model.safetensors.index.json", index)
     copy_small(opened.folder, out)
     write_json(out / "config.json", plain_config(opened, kind))
-    speaks = continues_text(opened.config)
-    apart = _compare(opened, out, exact=kind == "float32") if speaks else _read_back(opened, out, TYPES[kind])
+    apart = None
+    if continues_text(opened.config):
+        apart = _compare(opened, out, exact=kind == "float32")
+    else:
+        _read_back(opened, out, TYPES[kind])
     write_atomic(out / "README.md", card(opened, f"a plain folder in {kind}"))
     return {"rest": kind, "lossless": kind == "float32", "extra_relative_mse": error.relative, "logits_differ": apart}
 
