@@ -123,7 +123,14 @@ def teach(run: Run, chosen: Path, held: list[Question], settings: Settings) -> S
 
         learn = [Taught(question) for question in read_questions(chosen)]
         watched = [Taught(question) for question in held]
-        return train(folder, resolve(settings.model), (learn, watched), settings.train, dict, None, rule_reward)
+        return train(
+            folder,
+            resolve(settings.model),
+            (learn, watched),
+            settings.train,
+            lambda: {"reward_funcs": rule_reward},
+            None,
+        )
 
     mark = {"train": settings.train.__dict__, "model": reer.model_mark(settings.model), "held": [q.id for q in held]}
     return run.stage("grpo", work, mark, [chosen])

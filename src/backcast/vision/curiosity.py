@@ -41,6 +41,11 @@ class Curiosity:
                 f"{self.alpha}, {self.beta}, {self.most} and {self.threshold}"
             )
 
+    @property
+    def pays(self) -> bool:
+        """Whether there is a bonus at all."""
+        return self.alpha > 0 or self.variant == "code"
+
 
 PAPER = Curiosity()
 CODE_DIVISOR = {False: 2.0, True: 1.5}
@@ -195,6 +200,14 @@ class CuriosityReward:
         """Vital signs over all groups so far."""
         return self.sums.vitals(self.settings)
 
+    def state_dict(self) -> dict[str, Any]:
+        """What has been counted, for a checkpoint."""
+        return dict(self.sums.state_dict())
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on counting from a checkpoint."""
+        vars(self.sums).update(state)
+
 
 def _with_unread(attempt: Attempt, completion: Any) -> Attempt:
     """The attempt with calls that TRL could not pass on (an unknown tool, wrong arguments), which count as failed."""
@@ -234,7 +247,7 @@ class Looks:
         if looked / size < settings.threshold:
             self.below += 1
             self.due += looked > 0
-            self.unpaid += looked > 0 and not float(given.sum()) > 0
+            self.unpaid += looked > 0 and settings.pays and not float(given.sum()) > 0
         self.last = {
             "rapr": self.looked / self.attempts,
             "error_rate": self.failed / max(self.looked, 1),
@@ -265,7 +278,7 @@ class Looks:
             ),
             Vital(
                 "curiosity/unpaid",
-                self.unpaid / self.due if self.due else None,
+                self.unpaid / self.due if self.due and settings.pays else None,
                 0,
                 0,
                 "Share of groups in which somebody looked, too few did, and no bonus was paid; above 0 the calls are "
