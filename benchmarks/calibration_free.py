@@ -28,7 +28,7 @@ _NF4 = [
 def peers() -> dict[str, Quantiser]:
     """Every peer by its name in the table."""
     found: dict[str, Quantiser] = {"NF4 g64": nf4, "NF4 g64, double": lambda w, n: nf4(w, n, double=True)}
-    for bits, group in ((2, 16), (3, 64), (3, 32), (4, 64), (4, 32), (5, 64), (6, 64)):
+    for bits, group in ((2, 16), (3, 64), (3, 32), (4, 64), (4, 32), (5, 64), (6, 64), (8, 64)):
         found[f"HQQ {bits} g{group}"] = _hqq(bits, group)
     for bits in (3, 4, 5, 6):
         # The wide groups are there to take no more bytes than our default does.

@@ -32,6 +32,7 @@ from windowed_text import with_beginnings
 
 from backcast.compress import rtn, splitquant, wgm
 from backcast.compress.layout import decode
+from backcast.compress.line import kmeans
 from backcast.compress.score import Reading, load, perplexity, ratio, read_text, windows
 from backcast.compress.stream import encode
 from backcast.lm.models import resolve
@@ -47,21 +48,51 @@ def ours() -> dict[str, Any]:
 
 
 def paper() -> dict[str, Any]:
+    window = replace(wgm.preset("paper", 6), window=512)
     return {
         "RTN8 row": rtn.RTN(8, "row"),
         "RTN8 tensor": rtn.RTN(8, "tensor"),
-        "RTN6 tensor": rtn.RTN(6, "tensor"),
         "exact tensor g32 + top 64": replace(TENSOR, protect_least=64),
         "exact tensor g32": TENSOR,
         "WGM paper w64 lam .75 g32": wgm.preset("paper", 6),
-        "WGM paper w512 lam .75 g32": replace(wgm.preset("paper", 6), window=512),
+        "WGM paper w512 lam .75 g32": window,
+        "WGM paper w512 lam .75 g32 + top 64": replace(window, protect_least=64),
+        "RTN6 tensor": rtn.RTN(6, "tensor"),
         "MSB block 64 g8": wgm.preset("v3", 4),
         "MSB block 64 g8, 8-bit scales": wgm.WGM(8, fine=True),
         "MSB block 64 g8, raw lam .75": wgm.WGM(8, lam=0.75),
+        "MSB block 64 g8, greedy, raw lam .75": wgm.WGM(8, solver="greedy", lam=0.75),
+        "exact tensor g16": wgm.WGM(16, "tensor"),
+        "exact tensor g16 + top 1e-4": wgm.preset("exact", 5),
+        "exact tensor g16, weighed by abs w": wgm.WGM(16, "tensor", weigh=1),
+        "exact tensor g16, weighed by w^2": wgm.WGM(16, "tensor", weigh=2),
+        "absmax of 64 x exact table of 16": _scaled(lambda blocks: np.abs(blocks).max(1)),
+        "rms of 64 x exact table of 16": _scaled(lambda blocks: np.sqrt(np.square(blocks).mean(1))),
+        "exact row g8": wgm.WGM(8, "row"),
         "exact tensor g8": wgm.WGM(8, "tensor"),
         "exact tensor g8 + top 1e-4": wgm.preset("exact", 4),
+        "exact row g4": wgm.WGM(4, "row"),
+        "exact block 64 g2": wgm.WGM(2),
         "honest 1 bit: block 64 g1": wgm.WGM(1),
     }
+
+
+def _scaled(scale_of: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray, str], tuple[np.ndarray, float]]:
+    """A 16-bit scale per block of 64 and one optimal table of 16 signed levels for what they leave of a tensor.
+
+    No preset has it: ``table`` fits scales and table together, which is its point.
+    """
+
+    def quantise(weights: np.ndarray, name: str) -> tuple[np.ndarray, float]:
+        blocks = weights.reshape(-1, 64)
+        scale = scale_of(blocks).astype(np.float16).astype(np.float32)
+        rest = blocks / np.where(scale > 0, scale, 1)[:, None]
+        table = kmeans(rest, 16, name=name).means
+        codes = np.searchsorted((table[1:] + table[:-1]) / 2, rest)
+        back = table.astype(np.float16).astype(np.float32)[codes] * scale[:, None]
+        return back.reshape(weights.shape), weights.size / 2 + 2 * len(scale) + 2 * len(table)
+
+    return quantise
 
 
 def split() -> dict[str, Any]:
@@ -69,7 +100,13 @@ def split() -> dict[str, Any]:
     for scope, name in (("tensor", "tensor"), ("row", "row"), ("block", "g64")):
         found[f"RTN4 {name}"] = rtn.RTN(4, scope)
         found[f"SplitQuant4 {name}"] = SPLIT(4, scope)
-    return {**found, "SplitQuant4 row, masked": SPLIT(4, "row", masked=True), "SplitQuant2 row": SPLIT(2, "row")}
+    for scope in ("tensor", "row"):
+        found[f"SplitQuant4 {scope}, masked"] = SPLIT(4, scope, masked=True)
+    return {
+        **found,
+        "SplitQuant2 row": SPLIT(2, "row"),
+        "SplitQuant8 row, three planes": SPLIT(8, "row", form="planes"),
+    }
 
 
 def rounding() -> dict[str, Any]:

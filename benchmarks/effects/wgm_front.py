@@ -1,11 +1,13 @@
 """Rows of ``benchmarks/wgm_table.py`` as a dated result file and a picture of the front.
 
-    python benchmarks/effects/wgm_front.py rows.jsonl ... [--offgrid FILE ...] [--picture FILE.png] [--pages]
+    python benchmarks/effects/wgm_front.py rows.jsonl ... [--settings FILE] [--offgrid FILE ...] [--picture FILE.png]
+        [--pages]
 
 The file ``results/wgm-front.json`` holds every row as it was measured, and for each row of ours the peers that are at
 least as good in perplexity with no more bits: an empty list is the aim. Beside it the mean difference in nats per token
-to each peer that has no more bits, paired by window, with its bootstrap interval. The picture has bits against KL;
-``--pages`` puts the tables between the marks of docs/methods/wgm.md and splitquant.md.
+to each peer that has no more bits, paired by window, with its bootstrap interval. ``--settings`` is a run of every
+setting of the papers, which has a table of its own. The picture has bits against KL; ``--pages`` puts the tables
+between the marks of docs/methods/wgm.md and splitquant.md.
 """
 
 import argparse
@@ -22,6 +24,25 @@ from backcast.core import stats
 
 OURS = "ours "
 NOT_PEERS = ("original", "exact", "WGM", "MSB", "honest", "SplitQuant", "GPTQ")
+
+ACCOUNT = {
+    "RTN8 row": (27.41, 0.0022), "RTN8 tensor": (27.98, 0.0365), "RTN6 g64": (27.97, 0.0172),
+    "exact tensor g32 + top 64": (28.41, 0.029), "exact tensor g32": (28.86, 0.0443),
+    "WGM paper w64 lam .75 g32": (84.2, 0.991), "WGM paper w512 lam .75 g32": (2839, 4.48),
+    "RTN6 tensor": (38.95, 0.4375), "MSB block 64 g8": (33.42, 0.1235),
+    "MSB block 64 g8, 8-bit scales": (33.34, 0.1229), "MSB block 64 g8, greedy, raw lam .75": (177114, 8.54),
+    "RTN5 g64": (29.13, 0.0731), "exact tensor g16": (36.68, 0.2505), "exact tensor g16 + top 1e-4": (33.22, 0.158),
+    "RTN4 g32": (33.40, 0.288), "RTN4 g64": (34.31, 0.2727), "NF4 g64": (32.13, 0.2193),
+    "absmax of 64 x exact table of 16": (36.67, 0.2408), "rms of 64 x exact table of 16": (81.8, 1.007),
+    "exact row g8": (39.46, 0.3258), "RTN4 row": (43.98, 0.6073), "RTN4 tensor": (244687, 8.83),
+    "exact tensor g8": (350113, 9.52), "exact tensor g8 + top 1e-4": (71.1, 0.835), "RTN3 g64": (80.4, 1.139),
+    "exact row g4": (1131, 3.58), "exact block 64 g2": (641138, 9.92), "honest 1 bit: block 64 g1": (1203422, 10.3),
+    "SplitQuant8 row, three planes": (27.23, 0.0002), "SplitQuant4 row": (29.11, 0.0607),
+    "SplitQuant4 g64": (27.90, 0.0287), "SplitQuant4 tensor": (80.6, 0.971),
+    "SplitQuant4 tensor, masked": (62.6, 0.717), "SplitQuant2 row": (464.7, 2.85), "original": (27.238, 0.0),
+}  # fmt: skip
+"""Perplexity and KL in the account of the papers that we worked from: the same model, protocol and place in the text,
+but the text joined into prose, so that perplexities compare in order and KL in size."""
 
 
 def is_ours(row: dict[str, Any]) -> bool:
@@ -80,6 +101,20 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     for row in sorted(rows, key=lambda row: (row["true_bits"], -row["kl"])):
         numbers = f"{row['true_bits']:.3f} | {row['perplexity']:.2f} | {row['kl']:.4f} | {row['agreement']:.3f}"
         lines.append(f"| {row['setting']} | {numbers} |")
+    return "\n".join(lines)
+
+
+def settings(rows: list[dict[str, Any]]) -> str:
+    """The table of the papers' settings, by true bits, with what the account has for each."""
+    lines = [
+        "| setting | advertised bits | true bits | relative error | perplexity | KL | in the account |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in sorted(rows, key=lambda row: (row["true_bits"], -row["kl"])):
+        claimed = "" if row.get("claimed_bits") is None else f"{row['claimed_bits']:.3f}"
+        theirs = "{:,.2f}, {:.4f}".format(*ACCOUNT[row["setting"]]) if row["setting"] in ACCOUNT else ""
+        bits = f"{claimed} | {row['true_bits']:.3f} | {row.get('relative_mse', 0):.5f}"
+        lines.append(f"| {row['setting']} | {bits} | {row['perplexity']:,.2f} | {row['kl']:.4f} | {theirs} |")
     return "\n".join(lines)
 
 
@@ -158,14 +193,19 @@ def _label(axis: Any, rows: list[dict[str, Any]]) -> None:
         )  # fmt: skip
 
 
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("rows", nargs="+", type=Path)
+    parser.add_argument("--settings", type=Path)
     parser.add_argument("--offgrid", nargs="*", type=Path, default=[])
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--pages", action="store_true")
     options = parser.parse_args()
-    rows = [json.loads(line) for path in options.rows for line in path.read_text().splitlines()]
+    rows = [row for path in options.rows for row in lines_of(path)]
     tables: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         tables.setdefault(f"{row['model']}, {row['grid']} its grid, {row['metric']}", []).append(row)
@@ -176,11 +216,16 @@ def main() -> None:
         "nats per token to peers of no more bits": {title: differences(table) for title, table in tables.items()},
         "peers beaten in KL with fewer bits": {title: cheaper(table) for title, table in tables.items()},
     }
+    if options.settings:
+        figures["settings of the papers"] = lines_of(options.settings)
     print(write("wgm-front", figures))
     for key in ("peers as good in no more bits", "nats per token to peers of no more bits"):
         print(key, json.dumps(figures[key], indent=1))
     if options.pages:
         put_into_pages(tables)
+    if options.pages and options.settings:
+        page = Path(__file__).parents[2] / "docs" / "methods" / "wgm.md"
+        _between(page, "settings", settings(figures["settings of the papers"]) + "\n")
     if options.picture:
         draw(tables, options.picture)
 

@@ -41,5 +41,6 @@ def test_tables_and_grids_without_avx512(tmp_path):
     """One, two and four registers' worth of table, and grids: the products of the decoded weights."""
     features = "+avx2,+fma,+avx,+sse4.2,+popcnt,+bmi,+bmi2,+f16c"
     chosen = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path)}
+    chosen["MALLOC_PERTURB_"] = "165"  # freed memory is overwritten at once
     said = subprocess.run([sys.executable, "-c", CHECK], env={**os.environ, **chosen}, capture_output=True, text=True)
     assert said.returncode == 0, said.stderr[-2000:]

@@ -7,6 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ACCURACY = ROOT / "benchmarks" / "effects" / "results" / "compress-accuracy.json"
+GAP = ROOT / "benchmarks" / "effects" / "results" / "wgm-gap.json"
 FILE = ROOT / "benchmarks" / "effects" / "results" / "wgm-front.json"
 pytestmark = pytest.mark.skipif(not FILE.exists(), reason="the benchmarks are not beside the tests")
 
@@ -46,6 +47,59 @@ def test_the_page_says_who_is_as_good_in_no_more_bits():
             assert better == found["peers as good in no more bits"][title][our["setting"]]
             cells.append(", ".join(better) or "none")
         assert f"| {title.split(', ')[0]} | {' | '.join(cells)} |" in text
+
+
+@pytest.fixture(scope="module")
+def settings() -> dict[str, dict]:
+    """The run of every setting of the papers, on the model as it comes, by setting."""
+    return {row["setting"]: row for row in json.loads(FILE.read_text())["settings of the papers"]}
+
+
+def test_the_page_quotes_every_setting_of_the_papers(settings):
+    text = (ROOT / "docs" / "methods" / "wgm.md").read_text()
+    assert len(settings) >= 39
+    for row in settings.values():
+        claimed = "" if row.get("claimed_bits") is None else f"{row['claimed_bits']:.3f}"
+        bits = f"{claimed} | {row['true_bits']:.3f} | {row.get('relative_mse', 0):.5f}"
+        assert f"| {row['setting']} | {bits} | {row['perplexity']:,.2f} | {row['kl']:.4f} | " in text
+
+
+def test_which_settings_of_the_papers_work(settings):
+    """The optimum of 32 groups keeps the model, the windows do not, and one honest bit is nothing."""
+    best, base = settings["exact tensor g32"], settings["original"]["perplexity"]
+    assert best["perplexity"] <= 1.12 * base
+    assert best["kl"] <= 0.06
+    narrow, wide = settings["WGM paper w64 lam .75 g32"], settings["WGM paper w512 lam .75 g32"]
+    assert best["perplexity"] < narrow["perplexity"] < wide["perplexity"]
+    assert settings["honest 1 bit: block 64 g1"]["perplexity"] > 1e4
+    for groups, guard in (("g32", "top 64"), ("g16", "top 1e-4"), ("g8", "top 1e-4")):
+        assert settings[f"exact tensor {groups} + {guard}"]["kl"] <= settings[f"exact tensor {groups}"]["kl"]
+
+
+def test_the_split_helps_at_every_granularity_and_eight_plain_bits_do_better(settings):
+    for scope in ("tensor", "row", "g64"):
+        assert settings[f"SplitQuant4 {scope}"]["perplexity"] < settings[f"RTN4 {scope}"]["perplexity"]
+    plain, published = settings["RTN8 row"], 12.0
+    assert plain["true_bits"] < published
+    assert plain["kl"] < settings["SplitQuant4 row"]["kl"]
+
+
+def test_the_page_quotes_the_gap_at_four_bits():
+    """Every draw's nats above the original, and the differences with and without the token that makes them."""
+    found, text = json.loads(GAP.read_text()), (ROOT / "docs" / "methods" / "wgm.md").read_text()
+    assert GAP.name in text
+    shown = "{:.3f} [{:.3f}, {:.3f}]".format
+    for about in found["texts"].values():
+        for draw, row in about["draws"].items():
+            assert draw == "original" or f"| {draw} | {shown(*row['nats above the original'])} |" in text
+        pairs = {name: gap for name, gap in about["gaps"].items() if name.startswith("ours") and " - NF4" in name}
+        assert len(pairs) == 4
+        for name, gap in pairs.items():
+            token, added = next(iter(gap["tokens that add most"].items()))
+            cells = f"{shown(*gap['nats'])} | {added['adds']:.3f} | {shown(*gap['nats without the first of them'])}"
+            assert f"| {name} | {cells} |" in text
+            assert token == "<unk>"
+            assert gap["nats without the first of them"][2] < 0
 
 
 def test_every_reference_is_off_its_grid_and_as_good_as_before():

@@ -1,10 +1,27 @@
 """The CPU kernels against plain decoding."""
 
+import ctypes
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from backcast.compress import kernels, rtn, splitquant, wgm
 from backcast.compress.layout import decode
+
+M_PERTURB = -6  # of glibc's malloc.h
+
+
+@pytest.fixture(autouse=True)
+def freed_memory_is_overwritten():
+    """The loops get addresses; were an array of theirs freed too early, its numbers would be wrong, not just luck."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_PERTURB, 165)
+    yield
+    if mallopt is not None:
+        mallopt(M_PERTURB, 0)
 
 
 def without_kept(encoded, values):
@@ -77,6 +94,45 @@ def test_a_trellis_of_whole_blocks(bits, lanes, monkeypatch):
     x = np.random.default_rng(0).standard_normal((2, 576)).astype(np.float32)
     kernels.multiply(matrix, x, 0, 21, out)
     assert out == pytest.approx(x @ dense.T, rel=1e-4, abs=1e-5)
+
+
+WAYS = {
+    "a codebook a row": lambda bits: (wgm.encode, wgm.WGM(2 ** (bits - 1), "row")),
+    "a codebook per 64": lambda bits: (wgm.encode, wgm.WGM(2 ** (bits - 1), block=64)),
+    "one codebook": lambda bits: (wgm.encode, wgm.WGM(2 ** (bits - 1), "tensor")),
+    "scaled": lambda bits: (wgm.encode, wgm.preset("table", bits)),
+    "trellis": lambda bits: (wgm.encode, wgm.preset("ours", bits)),
+    "grid": lambda bits: (rtn.encode, rtn.RTN(bits)),
+    "planes": lambda bits: (splitquant.encode, splitquant.SplitQuant(bits, form="planes")),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    way=st.sampled_from(sorted(WAYS)),
+    bits=st.integers(1, 6),
+    rows=st.integers(1, 9),
+    columns=st.sampled_from([1, 31, 32, 33, 64, 100, 128, 192, 200]),
+    cut=st.integers(0, 9),
+    seed=st.integers(0, 99),
+)
+def test_rows_are_multiplied_alike_wherever_they_are_cut(way, bits, rows, columns, cut, seed):
+    """Few rows, odd widths, any share of the rows: the dense product, and bit for bit what all rows at once give."""
+    draw = np.random.default_rng(seed)
+    weights = (draw.standard_t(5, (rows, columns)) * 0.05).astype(np.float32)
+    x = draw.standard_normal((2, columns)).astype(np.float32)
+    encode, how = WAYS[way](bits)
+    encoded = encode(weights, how)
+    matrix = kernels.stored(encoded.layout, encoded.tensors)
+    dense, whole = np.empty_like(weights), np.empty((2, rows), dtype=np.float32)
+    kernels.decode_rows(matrix, 0, rows, dense)
+    kernels.multiply(matrix, x, 0, rows, whole)
+    assert whole == pytest.approx(x @ dense.T, rel=1e-4, abs=1e-5)
+    shared, cut = np.full((2, rows), np.nan, dtype=np.float32), min(cut, rows)
+    kernels.multiply(matrix, x, cut, rows, shared)
+    assert np.isnan(shared[:, :cut]).all()
+    kernels.multiply(matrix, x, 0, cut, shared)
+    assert np.array_equal(shared, whole)
 
 
 def test_half_precision_is_read_exactly():

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,12 +29,16 @@ def questions(words):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Twelve problems, and six of another set."""
+    """Twelve problems, the same with two of them twice, six of another set, and one that no rule can judge."""
     folder = tmp_path_factory.mktemp("questions")
     other = [
         Question(f"o{i}", f"Who sings {word}?", "A", options=("a bird", "a stone")) for i, word in enumerate(WORDS[:6])
     ]
-    for name, rows in (("problems", list(questions(WORDS))), ("birds", other)):
+    free = [Question("f", "Write.", "A text.", "free")]
+    twice = [replace(question, id=f"again-{question.id}") for question in questions(WORDS[:2])]
+    problems = list(questions(WORDS))
+    sets = {"problems": problems, "repeating": [*problems, *twice], "birds": other, "free": free}
+    for name, rows in sets.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row.row()) + "\n" for row in rows))
     return folder
 
@@ -78,15 +83,16 @@ def backcast(*words, cache):
 
 def test_from_questions_to_the_report(files, guesser, tmp_path):
     """Stages, levels, paired gaps in and out of domain, a model that loads; the same command again does nothing."""
-    words = ["run", "alphamed", "--problems", files / "problems.jsonl", "--out-of-domain", files / "birds.jsonl"]
+    words = ["run", "alphamed", "--problems", files / "repeating.jsonl", "--out-of-domain", files / "birds.jsonl"]
     words = [*words, "--model", guesser, "--out", tmp_path / "run", *SMALL, "--json"]
     done = backcast(*words, cache=tmp_path / "cache")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert [stage["name"] for stage in said["stages"]] == ["label", "draw", "grpo", "judge"]
-    assert sum(said["pool"]["levels"].values()) == 10
+    assert (sum(said["pool"]["levels"].values()), said["left_out"]) == (9, 1), "of 14, 3 are held out, 2 repeat others"
     assert 0 < said["pool"]["pass_rate"] < 1, "it guesses in form, so some answers are right"
-    judged = [gap for gap in said["gaps"] if gap["stage"] == "judge"]
+    assert {gap["stage"] for gap in said["gaps"]} == {"judge"}, "no figure without the untrained model beside it"
+    judged = said["gaps"]
     assert [gap["metric"].split(", ", 1)[1] for gap in judged] == [
         "in domain, by generation",
         "in domain, by likelihood of the letter",
@@ -97,7 +103,9 @@ def test_from_questions_to_the_report(files, guesser, tmp_path):
     report = Path(said["report"]).read_text()
     assert "Accuracy beside answering blindly" in report
     assert "data:image/svg+xml" in report, "the picture of the pool"
-    assert (Path(said["model"]) / "model.safetensors").exists()
+    assert Path(said["model"]) == tmp_path / "run" / "model"
+    assert (tmp_path / "run" / "model" / "model.safetensors").exists()
+    assert "base_model" in (tmp_path / "run" / "model" / "README.md").read_text()
     again = backcast("run", "--resume", tmp_path / "run", "--json", cache=tmp_path / "empty")
     assert again.returncode == 0, again.stderr
     assert all(stage["skipped"] for stage in json.loads(again.stdout)["stages"])
@@ -107,6 +115,7 @@ def test_from_questions_to_the_report(files, guesser, tmp_path):
     ("more", "said"),
     [
         ((), "no problems named"),
+        (("--problems", "{files}/problems.jsonl", "--out-of-domain", "{files}/free.jsonl"), "which no rule can judge"),
         (
             ("--problems", "{files}/problems.jsonl", "--test", "{files}/problems.jsonl"),
             "12 of 12 test questions",

@@ -6,9 +6,10 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
-from backcast.routing.problems import Instance, paper_instance, write_instance, write_solution
+from backcast.routing.problems import Instance, paper_instance, windowed, write_instance, write_solution
 from backcast.routing.start import savings
 
 SHORT = ["--seconds", "none", "--iterations", "4000"]
@@ -59,6 +60,20 @@ def test_a_run_over_a_file_and_a_drawn_instance(tmp_path, known):
     assert next(row for row in rows if row["room"] == "routing")["works"] is True
 
 
+def test_beside_pyvrp_on_the_whole(tmp_path):
+    """Time windows in a run: PyVRP's line, column and gap beside ours, for as long as ours took."""
+    write_instance(tmp_path / "w.vrp", windowed(40, np.random.default_rng(0), "w"))
+    words = ["run", "routing", "--files", str(tmp_path / "w.vrp"), "--beside", "pyvrp", "--seconds", "none"]
+    found = finished(backcast(*words, "--iterations", "1500", "--out", str(tmp_path / "run"), "--json"))
+    (row,) = found["routes"]
+    assert row["beside"]["vehicles"] > 0
+    assert row["beside"]["trace"][-1][1] == pytest.approx(row["beside"]["cost"], rel=1e-3)
+    (gap,) = [gap for gap in found["gaps"] if gap["metric"].startswith("cost in % of PyVRP's")]
+    assert gap["value"] == pytest.approx(100 * row["cost"] / row["beside"]["cost"])
+    assert "PyVRP, whole" in (tmp_path / "run" / "report.html").read_text()
+    assert (tmp_path / "run" / "1-solve" / "w.svg").read_text().count("translate(") >= 2
+
+
 def test_killed_and_resumed_it_ends_the_same(tmp_path):
     """``kill -9`` after the first instance: the same command keeps its figures and ends with those of a whole run."""
 
@@ -101,8 +116,8 @@ def test_bad_settings_are_one_line(tmp_path, words, said):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("how", ["rl", "sl"])
-def test_policies_are_trained_scored_and_used(tmp_path, how):
+@pytest.mark.parametrize(("how", "more"), [("rl", ["--reward", "after"]), ("sl", []), ("sl", ["--net", "attention"])])
+def test_policies_are_trained_scored_and_used(tmp_path, how, more):
     """``route train`` for a few steps: report, curves, arms; the same command again does nothing; its folder serves
     ``route solve``; a folder of another architecture is refused."""
     pytest.importorskip("torch")
@@ -120,9 +135,10 @@ def test_policies_are_trained_scored_and_used(tmp_path, how):
         "--held-out",
         "3",
     ]
-    words = ["route", "train", "--how", how, *short, "--out", str(tmp_path / "run"), "--json"]
+    words = ["route", "train", "--how", how, *more, *short, "--out", str(tmp_path / "run"), "--json"]
     found = finished(backcast(*words))
-    assert [stage["name"] for stage in found["stages"]] == ["global", "local", "score"]
+    names = ["global", "local", "after", "score"] if how == "rl" else ["global", "local", "score"]
+    assert [stage["name"] for stage in found["stages"]] == names
     assert len(found["gaps"]) == 3
     assert all(gap["paired"] and gap["n"] == 3 for gap in found["gaps"])
     page = (tmp_path / "run" / "report.html").read_text()
@@ -143,3 +159,5 @@ def test_policies_are_trained_scored_and_used(tmp_path, how):
         assert "is of another architecture" in done.stderr
         assert "Traceback" not in done.stderr
         assert backcast("route", "solve", "uniform:60", "--start", "policy").returncode == 2
+        assert "set how to sl" in backcast("route", "train", "--net", "attention").stderr
+        assert "set how to rl" in backcast("route", "train", "--how", "sl", "--reward", "after").stderr

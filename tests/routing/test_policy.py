@@ -19,6 +19,7 @@ from backcast.routing.nets import (  # noqa: E402
     make_policy,
     save_policy,
 )
+from backcast.routing.partition import rotated  # noqa: E402
 from backcast.routing.policy import (  # noqa: E402
     decoded,
     episodes,
@@ -40,6 +41,7 @@ from backcast.routing.score import cost, faults  # noqa: E402
 from backcast.routing.train import (  # noqa: E402
     Training,
     begin,
+    costs_after,
     global_tasks,
     level_by_policy,
     local_tasks,
@@ -226,6 +228,37 @@ def test_local_training_takes_pairs():
     before = [p.clone() for p in trainee.policy.parameters()]
     list(train(trainee, tasks, training, lambda step: step >= 3))
     assert any(not torch.equal(a, b) for a, b in zip(before, trainee.policy.parameters(), strict=True))
+
+
+def test_the_cost_after_the_levels_is_the_reward():
+    """Costs after a level are those of ``level_by_policy`` partition by partition, never above those before; training
+    on them changes the weights otherwise than on the costs before; without a local policy they are refused."""
+    rng, local = np.random.default_rng(11), make_policy(SMALL, 6)
+    instances = [uniform(40, rng) for _ in range(2)]
+    first = make_policy(SMALL, 7)
+    partitions = [[policy_routes(first, one, 1, seed) for seed in range(3)] for one in instances]
+    after = costs_after(local, instances, partitions, 2)
+    for one, tries, values in zip(instances, partitions, after, strict=True):
+        for routes, value in zip(tries, values, strict=True):
+            here = routes
+            for level in range(2):
+                circle = rotated(one, here, 1 if level else 0)
+                here = level_by_policy(local, circle, pairs_of(one, circle))
+            assert cost(one, here) == pytest.approx(value)
+            assert value <= cost(one, routes) + 1e-9
+    weights = []
+    for reward in ("before", "after"):
+        training = Training(size=40, instances=4, samples=4, seed=3, reward=reward)
+        trainee = begin(SMALL, training)
+        given = local if reward == "after" else None
+        rows = list(train(trainee, global_tasks(training), training, lambda step: step >= 2, given))
+        assert all(math.isfinite(row["loss"]) for row in rows)
+        weights.append(torch.cat([p.detach().flatten() for p in trainee.policy.parameters()]))
+    assert 0 < rows[-1]["improved"] <= 1
+    assert rows[-1]["after"] < rows[-1]["cost"]
+    assert not torch.equal(*weights)
+    with pytest.raises(BadInput, match="reward 'after' needs a local policy"):
+        next(train(trainee, global_tasks(training), training, lambda step: step >= 9))
 
 
 def test_policy_folders(tmp_path):

@@ -86,6 +86,11 @@ def test_numbers_and_words_are_judged_by_rule():
     assert found.right.tolist() == [1.0, 1.0]
 
 
+def test_free_text_is_refused_not_counted_as_wrong():
+    with pytest.raises(BadInput, match="which no rule can judge"):
+        by_generation([Question("f", "Write.", "A text.", "free")], Script("A text."), Sampling())
+
+
 def test_what_answering_blindly_gets():
     """A letter at random: the mean of 1/3, 1/2 and 1/4; every time the commonest letter: one of three."""
     assert baselines(QUESTIONS)["random"] == pytest.approx((1 / 3 + 1 / 2 + 1 / 4) / 3)

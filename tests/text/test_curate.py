@@ -68,6 +68,17 @@ def test_the_drawn_file_holds_the_band_and_is_read_back(tmp_path):
     assert (tmp_path / "draw" / "pool.svg").read_text().startswith("<svg")
 
 
+def test_every_level_is_drawn_from_unless_some_are_named(tmp_path):
+    """With another number of answers there are other levels: none is left out in silence."""
+    settings = Curation(answers=8, per_level=2)
+    assert settings.band == tuple(range(1, 10))
+    label_stage(tmp_path, QUESTIONS, Knows(), settings)
+    drawn = draw_stage(tmp_path / "draw", read_labels(tmp_path, QUESTIONS), settings).outputs["drawn"]
+    assert drawn["n"] == 6
+    rows = [json.loads(line) for line in (tmp_path / "draw" / "questions.jsonl").read_text().splitlines()]
+    assert all(row["level"] == row["answers"] + 1 - row["correct"] for row in rows)
+
+
 def test_a_band_that_nothing_lies_in_is_an_error(tmp_path):
     settings = Curation(levels=(2,))
     label_stage(tmp_path, QUESTIONS[:1], Knows(), settings)

@@ -15,9 +15,7 @@ from backcast.text.pool import (
     buckets,
     draw,
     duplicates,
-    effective,
     entropy,
-    expected_effective,
     forecast,
     summary,
 )
@@ -43,23 +41,24 @@ def test_the_code_s_buckets_of_eight_answers():
 
 def test_an_effective_group_by_hand():
     """p = 1/2 and two answers: they differ half the time. Always right or always wrong teaches nothing."""
-    assert effective(0.5, 2) == 0.5
-    assert effective(0.5, 8) == 1 - 2 / 256
-    assert effective(0.0, 8) == effective(1.0, 8) == 0.0
+    assert forecast([labelled(1, 1, n=2)], 2)["plain"] == 0.5
+    assert forecast([labelled(1, 1, n=2)], 8)["plain"] == 1 - 2 / 256
+    assert forecast([labelled(2, 0, n=2), labelled(3, 2, n=2)], 8)["plain"] == 0.0
 
 
 @pytest.mark.parametrize(("correct", "n", "group"), [(0, 5, 8), (3, 5, 8), (5, 5, 2), (1, 8, 16)])
 def test_the_expected_share_is_that_of_sampled_pass_rates(correct, n, group):
-    """The oracle: p drawn from Beta(k + 1/2, n - k + 1/2), groups drawn from p."""
+    """The oracle: p drawn from Beta(k + 1, n - k + 1), its posterior under a uniform prior, groups drawn from p."""
     rng = np.random.default_rng(0)
-    right = rng.binomial(group, rng.beta(correct + 0.5, n - correct + 0.5, 200_000))
+    right = rng.binomial(group, rng.beta(correct + 1, n - correct + 1, 200_000))
     mixed = np.mean((right > 0) & (right < group))
-    assert expected_effective(correct, n, group) == pytest.approx(mixed, abs=0.005)
+    pool = [labelled(0, correct, n=n)]
+    assert forecast(pool, group)["expected"] == pytest.approx(mixed, abs=0.005)
 
 
 def test_the_forecast_is_a_mean_over_questions():
     pool = [labelled(0, 5), labelled(1, 0), labelled(2, 3)]
-    assert forecast(pool, 4)["plain"] == pytest.approx(effective(0.6, 4) / 3)
+    assert forecast(pool, 4)["plain"] == pytest.approx((1 - 0.6**4 - 0.4**4) / 3)
     assert forecast([], 4) == {"plain": None, "expected": None}
     with pytest.raises(BadInput, match="group must be at least 2"):
         forecast(pool, 1)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backcast.core.errors import BadInput
-from backcast.text.problems import Question, leaks, read_questions, refuse_leaks, split
+from backcast.text.problems import Question, leaks, read_questions, refuse_free, refuse_leaks, split, without_leaks
 
 # Five questions of our own: text, options, index of the right one, subject.
 FIVE = [
@@ -94,7 +94,30 @@ def in_words(text, options, right, subject):
     return {"question": text, "options": options, "answer": f" {options[right].upper()} ", "subject": subject}
 
 
-LAYOUTS = [medqa, medmcqa, mmlu, mmlu_pro, gpqa, medxpert, arc, arc_original, plain, lettered, in_words]
+def medqa_pairs(text, options, right, subject):
+    pairs = [{"key": letter, "value": option} for letter, option in named(options).items()]
+    return {**medqa(text, options, right, subject), "options": pairs}
+
+
+def one_of_a_list(text, options, right, subject):
+    return {"id": text[:7], "question": text, "choices": options, "context": "", "answer": [options[right]]}
+
+
+def bundled(text, options, right, subject):
+    data = {"Question": text, "Options": named(options), "Correct Option": ABC[right], "Correct Answer": options[right]}
+    return {"id": text[:7], "subject_name": subject, "data": data}
+
+
+def lower_case(text, options, right, subject):
+    return {"question": text, "options": dict(zip(ABC.lower(), options, strict=False)), "answer": ABC[right].lower()}
+
+
+def with_gaps(text, options, right, subject):
+    return {"question": text, "options": options, "answer": float(right), "subject": subject}
+
+
+LAYOUTS = [medqa_pairs, one_of_a_list, bundled, lower_case, with_gaps]
+LAYOUTS += [medqa, medmcqa, mmlu, mmlu_pro, gpqa, medxpert, arc, arc_original, plain, lettered, in_words]
 
 
 def jsonl(path, rows):
@@ -169,6 +192,64 @@ def test_tables_with_and_without_a_header(tmp_path):
     assert read_questions(headed)[0].subject == "anatomy"
 
 
+def numpys(value):
+    """A list as pandas writes it into a table when the column came from parquet."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key!r}: {numpys(part)}" for key, part in value.items()) + "}"
+    return f"array([{', '.join(map(repr, value))}], dtype=object)" if isinstance(value, list) else repr(value)
+
+
+@pytest.mark.parametrize(
+    "layout", [medqa, mmlu, mmlu_pro, medxpert, arc, plain, lettered], ids=lambda one: one.__name__
+)
+@pytest.mark.parametrize("spelling", [json.dumps, str, numpys, lambda value: str(value).replace("', '", "' '")])
+def test_lists_in_a_table_are_read_in_every_spelling(layout, spelling, tmp_path):
+    """A parquet file made into CSV: lists as JSON, as Python writes them, as numpy does, with and without commas.
+
+    A U+2028 in a cell without quotes does not end its line.
+    """
+    rows = [layout(text.replace(" ", "\u2028", 1), *rest) for text, *rest in FIVE]
+    rows = [{k: spelling(v) if isinstance(v, list | dict) else v for k, v in row.items()} for row in rows]
+    path = tmp_path / "set.csv"
+    with path.open("w", newline="") as file:
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+    found = read_questions(path)
+    assert [q.right for q in found] == [options[right] for _, options, right, _ in FIVE]
+    assert [sorted(q.options) for q in found] == [sorted(options) for _, options, _, _ in FIVE]
+
+
+def test_a_number_in_a_table_that_means_two_options_is_refused(tmp_path):
+    """Options 2, 0, 1 and the answer 1: the second, or the third? MMLU's number is always an index."""
+    path = tmp_path / "q.csv"
+    path.write_text("question,A,B,C,answer\nHow many?,2,0,1,1\n")
+    with pytest.raises(BadInput, match="answer 1 is an option's text and may be another's index"):
+        read_questions(path)
+    path.write_text("question,choices,answer\nHow many?,\"['2', '0', '1']\",1\n")
+    assert read_questions(path)[0].right == "0"
+
+
+def test_what_fills_up_mmlu_pro_goes_and_what_is_an_option_stays(tmp_path):
+    """Taking out an "N/A" before the last option would move every letter behind it."""
+    row = {**mmlu_pro("Which?", ["N/A", "x", "y"], 1, "s")}
+    (found,) = read_questions(jsonl(tmp_path / "q.jsonl", [row]))
+    assert (found.options, found.right) == (("N/A", "x", "y"), "x")
+
+
+def test_a_question_that_comes_again_without_an_id_is_kept(tmp_path):
+    """Who left out ids is not told that they differ too little; ``duplicates`` finds the repetition."""
+    found = read_questions(jsonl(tmp_path / "q.jsonl", [plain(*FIVE[0]), plain(*FIVE[0]), plain(*FIVE[1])]))
+    assert len({question.id for question in found}) == 3
+    assert found[1].id == f"{found[0].id}-2"
+
+
+def test_no_rule_can_judge_free_text(tmp_path):
+    rows = [{"id": "f", "prompt": "Write.", "answer": "A text.", "kind": "free"}, plain(*FIVE[0])]
+    with pytest.raises(BadInput, match="1 of 1 questions are of kind free, such as 'f'"):
+        refuse_free(read_questions(jsonl(tmp_path / "q.jsonl", rows[:1])))
+
+
 def test_verifiable_problems_keep_their_kind(tmp_path):
     rows = [
         {"id": "n", "prompt": "1 + 1?", "answer": 2, "kind": "numeric"},
@@ -221,7 +302,16 @@ def test_what_is_written_is_read_back(tmp_path):
         ([{"question": "Which?", "options": ["x", ""], "answer": 0}], "option B is empty"),
         ([{"question": "Which?", "options": {"A": "x", "C": "y"}, "answer": "A"}], "options are named A, C"),
         ([plain(*FIVE[0]), medqa(*FIVE[1])], "mixes layouts .plain from line 1, MedQA from line 2"),
-        ([plain(*FIVE[0]), plain(*FIVE[0])], "comes twice"),
+        ([{"id": "a", **plain(*FIVE[0])}, {"id": "a", **plain(*FIVE[1])}], "the id 'a' comes twice"),
+        (
+            [plain(*FIVE[0]), *({**plain(*FIVE[1]), "answer": "Q"} for _ in range(12))],
+            r"line 2 .*answer 'Q'.* \(11 more lines cannot be used: 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, \.\.\.\)$",
+        ),
+        ([{**medmcqa(*FIVE[0]), "cop": -1}], "line 1 .MedMCQA.: cop is -1, as in the test split"),
+        ([{**medqa(*FIVE[0]), "answer_idx": "A"}], "answer_idx says A, and answer has the text of B"),
+        ([{**mmlu_pro(*FIVE[0]), "answer": "A"}], "answer says A, and answer_index 1"),
+        ([{**medqa(*FIVE[0]), "answer_idx": ["A", "B"]}], "2 answers; a choice has one"),
+        ([{"prompt": "How many?", "answer": "a few", "kind": "numeric"}], "answer 'a few' is no number"),
         ([{"stem": "Which?"}], r"line 1: its columns \(stem\) are no known layout"),
         ([{"prompt": "Which?", "answer": "x", "kind": "essay"}], "kind 'essay' is not one of"),
         ([{"prompt": "Which?", "answer": ""}], "empty answer"),
@@ -268,6 +358,21 @@ def test_a_leak_is_found_word_for_word_and_nearly():
     with pytest.raises(BadInput, match="2 of 3 test questions are in the training set, such as 'same'"):
         refuse_leaks(train, test)
     refuse_leaks(train, test[2:])
+
+
+def test_a_common_short_question_is_the_same_only_with_its_answer():
+    """ "Which is true?" is asked of many things; with the same options or the same right answer it is a leak."""
+    asked = [
+        Question("a", "Which is true?", "A", options=("Ice floats.", "Ice sinks.")),
+        Question("b", "Which is true?", "B", options=("Fire is cold.", "Fire is hot.")),
+        Question("c", "Which is true?", "B", options=("Ice sinks.", "Ice floats.")),
+        Question("d", "Which is true?", "B", options=("Ice is dry.", "Ice floats.")),
+    ]
+    assert [leak.test for leak in leaks(asked[:1], asked[1:])] == ["c", "d"]
+    assert without_leaks([question("x", "What runs?"), *asked[1:]], asked[:1]) == [
+        question("x", "What runs?"),
+        asked[1],
+    ]
 
 
 @given(st.integers(2, 40), st.floats(0, 1), st.integers(0, 99))

@@ -1,4 +1,4 @@
-r"""Reading the chosen option out of replies: sixty-odd nasty completions, written for this test, and formulas."""
+r"""Reading the chosen option out of replies: a hundred nasty completions, written for this test, and formulas."""
 
 import string
 
@@ -75,6 +75,28 @@ NASTY = [
     (r"\boxed{B} and then it broke off: \boxed{C", DRUGS, "B"),
     (r"<think>It could be \boxed{A}.</think> So \boxed{B}", DRUGS, "B"),
     (r"I read \boxed{A} <think> in the book </think> \boxed{C}", DRUGS, "C"),
+    (r"\boxed{\textcolor{red}{B}}", DRUGS, "B"),
+    (r"\boxed{\color{blue} B}", DRUGS, "B"),
+    (r"\boxed{\Large\textbf{B}}", DRUGS, "B"),
+    (r"\boxed{\operatorname{B}}", DRUGS, "B"),
+    (r"\boxed{\{B\}}", DRUGS, "B"),
+    ("\\boxed{B\u200b}", DRUGS, "B"),  # a space of no width
+    (r"\boxed{A, because it is safe}", DRUGS, "A"),
+    (r"\boxed{B. Aspirin, since (as said) it is cheap}", DRUGS, "B"),
+    (r"\boxed{D. C and D, not (A)}", TRICKY, None),
+    (r"<think>\boxed{A}</think> \boxed{B} <think>or \boxed{C}?</think>", DRUGS, "B"),
+    # two options, or one that is taken back
+    (r"\boxed{(A) and (B)}", DRUGS, None),
+    (r"\boxed{A. or B.}", DRUGS, None),
+    (r"\boxed{A. vs. B.}", DRUGS, None),
+    (r"\boxed{A: ibuprofen, B: aspirin}", DRUGS, None),
+    (r"\boxed{A. ibuprofen; C. 5% dextrose in water}", DRUGS, None),
+    (r"\boxed{A. ibuprofen or B. aspirin}", DRUGS, None),
+    (r"\boxed{A. is incorrect}", DRUGS, None),
+    (r"\boxed{B is wrong}", DRUGS, None),
+    (r"\boxed{B: not the right one}", DRUGS, None),
+    (r"\boxed{\frac{A}{B}}", DRUGS, None),
+    ("\\boxed{\u0412}", DRUGS, None),  # Cyrillic
     # nothing that can be read
     ("The answer is B.", DRUGS, None),
     ("B", DRUGS, None),
@@ -148,6 +170,16 @@ def test_a_score_tells_unparsed_from_wrong():
         ("x^2 + 2x + 1", "(x+1)^2", True),
         ("$1{,}000$", "1000", True),
         (r"\{1, 2\}", r"\{2, 1\}", True),
+        ("2e3", "2000", True),
+        ("1.5e-3", "0.0015", True),
+        ("½", "0.5", True),
+        ("3 1/2", "3.5", True),
+        ("-3 1/2", "-3.5", True),
+        ("1 000", "1000", True),
+        (r"\$5", "5", True),
+        (r"\varnothing", r"\emptyset", True),
+        ("10²", "100", True),
+        ("10²", "102", False),
         ("Paris", "paris.", True),
         ("7", "8", False),
         ("x", "x + 1", False),
@@ -161,6 +193,14 @@ def test_formulas_are_equal_when_they_mean_the_same(stated, known, same):
     assert equivalent(stated, known) is same
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(equivalent, stated, known).result() is same
+
+
+def test_a_numeric_answer_without_a_number_is_unparsed():
+    """Words and unknowns are no number; a wrong number is wrong, and so is a set of two."""
+    question = Question("q", "How many?", "7", "numeric")
+    found = {said: judge(question, rf"\boxed{{{said}}}") for said in ("7", "14/2", "8", "7 or 8", "x", "I do not know")}
+    assert [score.value for score in found.values()] == [1.0, 1.0, 0.0, 0.0, 0.0, 0.0]
+    assert [score.parts["unparsed"] for score in found.values()] == [0.0, 0.0, 0.0, 0.0, 1.0, 1.0]
 
 
 def test_the_reward_is_one_for_the_right_box_and_nothing_else():

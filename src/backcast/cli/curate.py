@@ -29,8 +29,8 @@ class Options:
     """Most tokens of one answer."""
     per_level: int = 200
     """Questions drawn of each level; a level with fewer gives all, and the shortfall is told."""
-    levels: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
-    """The levels to draw from."""
+    levels: tuple[int, ...] = ()
+    """The levels to draw from; none named: all."""
     group: int = 8
     """Answers per question in training, for the forecast of groups that teach."""
     test: str = ""

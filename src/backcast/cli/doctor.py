@@ -17,6 +17,7 @@ EXTRAS = {
     "compress": "numba",
     "games": "gymnasium",
     "text": "math_verify",
+    "serve": "uvicorn",
     "agents": "stable_baselines3",
 }
 """An extra of the package, and a module by which to tell that it is installed."""

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from backcast.compress import bytewise, products, vectors, windowed
+from backcast.compress import bytewise, products, rowwise, signs, vectors, windowed
 from backcast.compress import rows as decoding
 from backcast.compress.bits import STRETCH
 from backcast.compress.layout import Floats
@@ -16,11 +16,11 @@ __all__ = ["Stored", "add_kept", "decode_rows", "in_registers", "multiply", "sto
 _BY_KIND = (
     products.multiply_table,
     products.multiply_table,
-    products.multiply_split,
+    rowwise.multiply_split,
     products.multiply_planes,
     products.multiply_table,
-    products.multiply_windows if windowed.AVAILABLE else products.multiply_gathered,
-    products.multiply_split,
+    rowwise.multiply_windows if windowed.AVAILABLE else rowwise.multiply_gathered,
+    rowwise.multiply_split,
 )
 
 
@@ -36,12 +36,16 @@ def multiply(matrix: Stored, rows: Floats, first: int, last: int, out: Floats) -
     can share the rows. Weights kept exactly excepted.
     """
     if not in_registers(matrix):
-        products.multiply_plain(matrix, rows, first, last, out)
+        rowwise.multiply_plain(matrix, rows, first, last, out)
         return
     room = -(-matrix.columns // STRETCH) * STRETCH
     if room != matrix.columns:
         rows = np.pad(rows, ((0, 0), (0, room - matrix.columns)))
-    work = products.multiply_bytes if in_bytes(matrix) else _BY_KIND[matrix.kind]
+    work = _BY_KIND[matrix.kind]
+    if in_bytes(matrix):
+        work = products.multiply_bytes
+    elif in_masks(matrix):
+        work = products.multiply_signs
     work(matrix, rows, first, last, out)
 
 
@@ -61,6 +65,11 @@ def in_bytes(matrix: Stored) -> bool:
     """Whether a trellis can be multiplied in lanes of bytes, on this machine and in this layout."""
     fits = matrix.width == bytewise.STEP and matrix.columns % bytewise.STEP == 0 and matrix.bits < 8
     return bytewise.AVAILABLE and fits and matrix.kind == KINDS["trellis"]
+
+
+def in_masks(matrix: Stored) -> bool:
+    """Whether a matrix is signs with one magnitude a scope, which can be the masks of instructions on this machine."""
+    return signs.AVAILABLE and matrix.kind == KINDS["signed"] and matrix.bits == 1 and not len(matrix.fine)
 
 
 def vectors_available() -> bool:

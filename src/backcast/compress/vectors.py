@@ -6,6 +6,7 @@ numba's own compiler, so nothing has to be built at installation. ``AVAILABLE`` 
 that ``NUMBA_CPU_FEATURES`` names) has the instructions; elsewhere ``kernels`` goes its plain way.
 """
 
+from functools import partial
 from typing import Any
 
 import llvmlite.binding
@@ -30,40 +31,40 @@ WIDEST = 6
 
 _I8, _I32, _I64, _F32 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
 _V16I, _V16F = ir.VectorType(_I32, 16), ir.VectorType(_F32, 16)
+_NOTHING = ir.Constant(_V16F, [0.0] * 16)
 _V8I, _V8F = ir.VectorType(_I32, 8), ir.VectorType(_F32, 8)
 _EIGHT = "llvm.x86.avx2.permps"
 _ONE = "llvm.x86.avx512.permvar.sf.512"
 _TWO = "llvm.x86.avx512.vpermi2var.ps.512"
 
 
-def _row_product(typing: Any, codes: Any, levels: Any, vector: Any, scales: Any, extent: Any, bits: Any) -> Any:
-    """The sum over blocks of ``scale * sum(level(code) * x)``, each block a number of whole stretches of 32 codes.
+ROWS = 4 if _WIDE else 1
+"""Rows at a time. What they are multiplied with is loaded once for all of them, and their sums do not wait for each
+other. With half as many registers, each half as wide, more than one would not fit."""
 
-    ``extent`` is ``blocks << 32 | stretches of a block``. All but the last two are addresses: of packed bytes; of 64
-    float32, the table; of float32 numbers; of half-precision scales, one a block. ``bits`` is a literal. Negative, it
-    asks for the second form: the level is ``code - zero``, without a table, and ``levels`` is the distance in bytes
-    from the half-precision zeros, one a block, up to the scales.
+
+def _hold(typing: Any, arrays: Any) -> Any:
+    """Nothing, but a mention: numba frees an array after its last one, and an address taken from it is none.
+
+    So whoever hands addresses of its own arrays to a loop mentions the arrays afterwards.
     """
     del typing
-    if not isinstance(bits, types.IntegerLiteral):
-        return None
-    width = bits.literal_value
-    signature = types.float32(codes, levels, vector, scales, extent, bits)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        del context, signature
-        return _blocks(builder, arguments[:-1], abs(width), affine=width < 0)
+        del builder, signature, arguments
+        return context.get_dummy_value()
 
-    return signature, emit
-
-
-row_product: Any = intrinsic(_row_product)
+    return types.void(arrays), emit
 
 
-def by_width(blocks: Any) -> Any:
-    """An intrinsic ``product(places, extent, bits)`` in float32 whose code ``blocks(builder, arguments, bits)`` emits.
+hold: Any = intrinsic(_hold)
 
-    ``places`` is a tuple of addresses; ``bits`` must be a literal, since each width has a loop of its own.
+
+def by_width(blocks: Any, answer: Any = types.float32) -> Any:
+    """An intrinsic ``product(places, extent, bits)`` whose code ``blocks(builder, arguments, bits)`` emits.
+
+    It answers a number, or (``types.void``) writes what it finds. ``places`` is a tuple of addresses; ``bits`` must be
+    a literal, since each width has a loop of its own.
     """
 
     def product(typing: Any, places: Any, extent: Any, bits: Any) -> Any:
@@ -73,75 +74,111 @@ def by_width(blocks: Any) -> Any:
         width = bits.literal_value
 
         def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            del context, signature
-            return blocks(builder, arguments[:-1], width)
+            del signature
+            found = blocks(builder, arguments[:-1], width)
+            return context.get_dummy_value() if answer is types.void else found
 
-        return types.float32(places, extent, bits), emit
+        return answer(places, extent, bits), emit
 
     product.__doc__ = blocks.__doc__
     return intrinsic(product)
 
 
-def _blocks(builder: Any, arguments: Any, bits: int, *, affine: bool) -> Any:
-    """The outer loop, over blocks: the vector of sums goes round, and is added across its lanes once, at the end."""
-    codes, levels, vector, scales, extent = arguments
-    blocks = builder.ashr(extent, ir.Constant(_I64, 32))
-    stretches = builder.and_(extent, ir.Constant(_I64, 0xFFFFFFFF))
-    registers = [] if affine else [_load(builder, levels, 64 * i, _V16F, 4) for i in range(max(1 << bits, 16) // 16)]
-    entry, head = builder.block, builder.append_basic_block("head")
-    body, after = builder.append_basic_block("block"), builder.append_basic_block("after")
+def taken_apart(builder: Any, values: Any) -> list[Any]:
+    """The values of a tuple."""
+    return [builder.extract_value(values, i) for i in range(len(values.type.elements))]
+
+
+def loop(builder: Any, count: Any, starts: list[Any], body: Any) -> list[Any]:
+    """Emits a loop: ``body(index, values)`` emits a turn and gives what the values become; back come the last ones."""
+    head, inside, after = (builder.append_basic_block(name) for name in ("head", "body", "after"))
+    entry = builder.block
     builder.branch(head)
     builder.position_at_end(head)
-    index, total = builder.phi(_I64), builder.phi(_V16F)
-    index.add_incoming(ir.Constant(_I64, 0), entry)
-    total.add_incoming(ir.Constant(_V16F, [0.0] * 16), entry)
-    builder.cbranch(builder.icmp_signed("<", index, blocks), body, after)
-
-    builder.position_at_end(body)
-    done = builder.mul(index, stretches)
-    here = builder.add(codes, builder.mul(done, ir.Constant(_I64, 4 * bits)))
-    there = builder.add(vector, builder.mul(done, ir.Constant(_I64, 128)))
-    place = builder.add(scales, builder.mul(index, ir.Constant(_I64, 2)))
-    scale = _splat(builder, _half(builder, place))
-    zero = _splat(builder, _half(builder, builder.sub(place, levels))) if affine else None
-    partial = _stretches(builder, (here, there, stretches), bits, registers, zero)
-    total.add_incoming(_fma(builder, scale, partial, total), builder.block)
-    index.add_incoming(builder.add(index, ir.Constant(_I64, 1)), builder.block)
+    index, values = builder.phi(_I64), [builder.phi(start.type) for start in starts]
+    for phi, start in zip([index, *values], [_whole(0), *starts], strict=True):
+        phi.add_incoming(start, entry)
+    builder.cbranch(builder.icmp_signed("<", index, count), inside, after)
+    builder.position_at_end(inside)
+    grown = body(index, values)
+    for phi, value in zip([index, *values], [builder.add(index, _whole(1)), *grown], strict=True):
+        phi.add_incoming(value, builder.block)
     builder.branch(head)
-
     builder.position_at_end(after)
-    return _across(builder, total)
+    return values
 
 
-def _stretches(builder: Any, places: Any, bits: int, registers: list[Any], zero: Any) -> Any:
-    """The inner loop, over the stretches of one block; two sums, for the two halves of a stretch."""
-    codes, vector, stretches = places
-    entry, head = builder.block, builder.append_basic_block("inner")
-    body, after = builder.append_basic_block("stretch"), builder.append_basic_block("summed")
-    builder.branch(head)
-    builder.position_at_end(head)
-    index, sums = builder.phi(_I64), [builder.phi(_V16F) for _ in range(2)]
-    index.add_incoming(ir.Constant(_I64, 0), entry)
-    for sum_ in sums:
-        sum_.add_incoming(ir.Constant(_V16F, [0.0] * 16), entry)
-    builder.cbranch(builder.icmp_signed("<", index, stretches), body, after)
+def _rows(builder: Any, arguments: Any, bits: int) -> None:
+    """Writes, for each of ``ROWS`` rows, the sum over blocks of ``scale * sum(level(code) * x)``.
 
-    builder.position_at_end(body)
-    here = builder.add(codes, builder.mul(index, ir.Constant(_I64, 4 * bits)))
-    there = builder.add(vector, builder.mul(index, ir.Constant(_I64, 128)))
-    for half, sum_ in enumerate(sums):
-        found = _unpack(builder, here, bits, half)
-        level = _look_up(builder, registers, found) if zero is None else _level(builder, found, zero)
-        x = _load(builder, there, 64 * half, _V16F, 4)
-        sum_.add_incoming(_fma(builder, level, x, sum_), builder.block)
-    index.add_incoming(builder.add(index, ir.Constant(_I64, 1)), builder.block)
-    builder.branch(head)
+    ``places`` are addresses: of packed bytes; of 64 float32, the table; of float32 numbers; of float32 scales, one a
+    block; of as many zeros; of the sums. ``extent`` is two tuples: the bytes from a row to the next of codes, of
+    tables, and of scales and zeros; the number of blocks, and the stretches of 32 codes in each but the last, and in
+    the last. ``bits`` is a literal. Negative, it asks for the second form: the level is ``code - zero``, no table.
 
-    builder.position_at_end(after)
-    return builder.fadd(*sums)
+    The loop over blocks: a vector of sums for each row goes round, and is added across its lanes once, at the end.
+    """
+    affine, bits = bits < 0, abs(bits)
+    (codes, levels, vector, scales, zeros, sums), extent = (taken_apart(builder, part) for part in arguments)
+    steps, (blocks, whole, rest) = (taken_apart(builder, part) for part in extent)
+    ahead = builder.add(codes, builder.mul(steps[0], _whole(ROWS)))
+    codes, levels, scales, zeros = (
+        [builder.add(place, builder.mul(step, _whole(i))) for i in range(ROWS)]
+        for place, step in zip((codes, levels, scales, zeros), (*steps, steps[2]), strict=True)
+    )
+    registers = max(1 << bits, 16) // 16
+    tables = [] if affine else [[_load(builder, row, 64 * i, _V16F, 4) for i in range(registers)] for row in levels]
+
+    def block(index: Any, totals: list[Any]) -> list[Any]:
+        done, at = builder.mul(index, whole), builder.mul(index, _whole(4))
+        last = builder.icmp_signed("==", index, builder.sub(blocks, _whole(1)))
+        here = [builder.add(row, builder.mul(done, _whole(4 * bits))) for row in codes]
+        there = builder.add(vector, builder.mul(done, _whole(128)))
+        looks = [partial(_look_up, builder, table) for table in tables]
+        if affine:
+            offsets = [_splat(builder, _load(builder, builder.add(row, at), 0, _F32, 4)) for row in zeros]
+            looks = [_grid(builder, offset, bits) for offset in offsets]
+        found = _stretches(
+            builder,
+            (here, there, builder.select(last, rest, whole), builder.add(ahead, builder.mul(done, _whole(16 * bits)))),
+            bits,
+            looks,
+        )
+        each = [_splat(builder, _load(builder, builder.add(row, at), 0, _F32, 4)) for row in scales]
+        return [_fma(builder, *three) for three in zip(each, found, totals, strict=True)]
+
+    for i, total in enumerate(loop(builder, blocks, [_NOTHING] * ROWS, block)):
+        place = builder.inttoptr(builder.add(sums, _whole(4 * i)), _F32.as_pointer())
+        builder.store(_across(builder, total), place, align=4)
 
 
-def _level(builder: Any, codes: Any, zero: Any) -> Any:
+def _stretches(builder: Any, places: Any, bits: int, looks: list[Any]) -> list[Any]:
+    """The loop over the stretches of one block, with one vector of sums a row."""
+    codes, vector, stretches, ahead = places
+    # The instructions that look codes up read as many bits as there are, so others may stand above.
+    exact = looks[0].func is not _look_up or bits < 4
+
+    def stretch(index: Any, sums: list[Any]) -> list[Any]:
+        step, there = builder.mul(index, _whole(4 * bits)), builder.add(vector, builder.mul(index, _whole(128)))
+        prefetch(builder, builder.add(ahead, builder.mul(index, _whole(16 * bits))), bits)
+        for half in range(2):
+            x = _load(builder, there, 64 * half, _V16F, 4)
+            found = [_unpack(builder, builder.add(row, step), bits, half, exact=exact) for row in codes]
+            levels = [look(one) for look, one in zip(looks, found, strict=True)]
+            sums = [_fma(builder, level, x, sum_) for level, sum_ in zip(levels, sums, strict=True)]
+        return sums
+
+    return loop(builder, stretches, [_NOTHING] * len(codes), stretch)
+
+
+def _grid(builder: Any, zero: Any, bits: int) -> Any:
+    """How levels are found from codes on an even grid: few enough are a table, made at once."""
+    if _WIDE and bits <= 4:
+        return partial(_look_up, builder, [builder.fsub(ir.Constant(_V16F, list(map(float, range(16)))), zero)])
+    return partial(_level, builder, zero)
+
+
+def _level(builder: Any, zero: Any, codes: Any) -> Any:
     return builder.fsub(builder.sitofp(codes, _V16F), zero)
 
 
@@ -158,8 +195,11 @@ def _splat(builder: Any, value: Any) -> Any:
     return builder.shuffle_vector(single, single, ir.Constant(ir.VectorType(_I32, 16), [0] * 16))
 
 
-def _unpack(builder: Any, address: Any, bits: int, half: int) -> Any:
-    """Sixteen codes (of the first or second half of a stretch) in 32-bit lanes; the layout is that of ``bits``."""
+def _unpack(builder: Any, address: Any, bits: int, half: int, *, exact: bool = True) -> Any:
+    """Sixteen codes (of the first or second half of a stretch) in 32-bit lanes; the layout is that of ``bits``.
+
+    If not ``exact``, anything may stand above the bits of the code.
+    """
     at, done, codes = 0, 0, None
     for piece in (8, 4, 2, 1):
         if bits & piece:
@@ -169,7 +209,9 @@ def _unpack(builder: Any, address: Any, bits: int, half: int) -> Any:
             shifts = [(16 * half + lane) // step * piece for lane in range(16)]
             picked = builder.shuffle_vector(raw, raw, ir.Constant(ir.VectorType(_I32, 16), places))
             wide = builder.zext(picked, _V16I)
-            part = builder.and_(builder.lshr(wide, ir.Constant(_V16I, shifts)), ir.Constant(_V16I, [mask] * 16))
+            part = builder.lshr(wide, ir.Constant(_V16I, shifts))
+            if exact or done + piece < bits:
+                part = builder.and_(part, ir.Constant(_V16I, [mask] * 16))
             part = builder.shl(part, ir.Constant(_V16I, [done] * 16)) if done else part
             codes = part if codes is None else builder.or_(codes, part)
             at += step
@@ -190,7 +232,9 @@ def _look_up(builder: Any, registers: list[Any], codes: Any) -> Any:
     ]
     if len(pairs) == 1:
         return pairs[0]
-    upper = builder.icmp_unsigned(">=", codes, ir.Constant(_V16I, [32] * 16))
+    upper = builder.icmp_unsigned(
+        "!=", builder.and_(codes, ir.Constant(_V16I, [32] * 16)), ir.Constant(_V16I, [0] * 16)
+    )
     return builder.select(upper, pairs[1], pairs[0])
 
 
@@ -243,5 +287,23 @@ def _call(builder: Any, name: str, kinds: list[Any], arguments: list[Any], answe
     return builder.call(function, arguments)
 
 
+def prefetch(builder: Any, address: Any, bits: int, stretches: int = 1) -> None:
+    """Asks for what lies at an address, as much as ``ROWS`` rows take for so many stretches, to be in the second cache.
+
+    Rows are too short for the processor to see by itself what comes after them.
+    """
+    byte, name = ir.IntType(8).as_pointer(), "llvm.prefetch.p0"
+    function = builder.module.globals.get(name)
+    if function is None:
+        kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
+        function = ir.Function(builder.module, kind, name=name)
+    for line in range(0, 16 * bits * stretches, 64):
+        place = builder.inttoptr(builder.add(address, _whole(line)), byte)
+        builder.call(function, [place, *(ir.Constant(_I32, value) for value in (0, 2, 1))])
+
+
 def _whole(value: int) -> Any:
     return ir.Constant(_I64, value)
+
+
+rows_product = by_width(_rows, types.void)

@@ -1,17 +1,20 @@
 """AlphaMed (2505.17952): reasoning from rules and chosen questions alone, without any worked solution."""
 
 import math
+import os
+import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from backcast.core.errors import BadInput
+from backcast.core.files import write_atomic
 from backcast.core.run import Plan, Run, Stage, StageResult
 from backcast.learn.stages import Training
 from backcast.recipes import curate, reer
 from backcast.recipes.estimate import Work, check, memory
 from backcast.text.curate import Curation
-from backcast.text.problems import Question, read_questions, refuse_leaks, split
+from backcast.text.problems import Question, read_questions, refuse_free, refuse_leaks, split, without_leaks
 from backcast.text.teach import Examination
 
 FILES, MODELS = ("problems", "test", "out_of_domain"), ("model",)
@@ -81,27 +84,39 @@ def plan(settings: Settings) -> list[Plan]:
 
 def questions(settings: Settings) -> tuple[list[Question], dict[str, list[Question]]]:
     """(to learn from, sets to judge on by name). Raises BadInput if the former hold any of the latter."""
-    if not settings.problems:
-        raise BadInput("no problems named; give a question file with --problems")
-    found = read_questions(settings.problems, settings.curation.seed)[: settings.limit]
+    found = _read(settings)
+    refuse_free(found)
     if settings.test:
         learn, held = found, read_questions(settings.test)
     else:
         learn, held = split(found, settings.train.heldout, settings.train.seed)
+        # A file may hold a question twice; then the one that is held out stays, and nothing is learnt from the other.
+        learn = without_leaks(learn, held)
     sets = {"in domain": held}
     for name in settings.out_of_domain:
         sets[Path(name).stem] = read_questions(name)
     if len(sets) != 1 + len(settings.out_of_domain):
         raise BadInput("two out-of-domain files have the same name; rename one")
     for some in sets.values():
+        refuse_free(some)
         refuse_leaks(learn, some)
+    if not learn:
+        raise BadInput(f"{settings.problems}: every question repeats a held-out one; give more, or a --test file")
     return learn, sets
+
+
+def _read(settings: Settings) -> list[Question]:
+    if not settings.problems:
+        raise BadInput("no problems named; give a question file with --problems")
+    return read_questions(settings.problems, settings.curation.seed)[: settings.limit]
 
 
 def run(run: Run, settings: Settings) -> dict[str, Any]:
     """The stages ``label``, ``draw``, ``grpo`` and ``judge``; returns the accuracies and the model's folder."""
     learn, sets = questions(settings)
-    chosen = curate.curate(run, _curation(settings), learn)
+    repeated = 0 if settings.test else len(_read(settings)) - len(learn) - len(sets["in domain"])
+    note = f"{repeated} questions left out, which held-out ones repeat" if repeated else ""
+    chosen = curate.curate(run, _curation(settings), learn, note)
     pool = run.stages[-2].result.outputs["pool"]
     taught = teach(run, chosen, sets["in domain"], settings)
     judge(run, Path(taught.result.outputs["model"]), sets, settings)
@@ -109,28 +124,34 @@ def run(run: Run, settings: Settings) -> dict[str, Any]:
         "pool": pool,
         "drawn": run.stages[1].result.outputs["drawn"],
         "missing": run.stages[1].result.outputs["missing"],
+        "left_out": repeated,
         "model": taught.result.outputs["model"],
     }
 
 
 def teach(run: Run, chosen: Path, held: list[Question], settings: Settings) -> Stage:
-    """The stage ``grpo`` on the drawn questions; on its way it is measured on some of the held-out ones."""
+    """The stage ``grpo`` on the drawn questions, which leaves the run's ``model`` folder with its card."""
     from backcast.lm.models import resolve
 
     def work(folder: Path) -> StageResult:
         from backcast.learn.stages import train
+        from backcast.report.card import Card, card
         from backcast.text.teach import Taught, rule_reward
 
         learn = [Taught(question) for question in read_questions(chosen)]
         watched = [Taught(question) for question in held]
-        return train(
-            folder,
-            resolve(settings.model),
-            (learn, watched),
-            settings.train,
-            lambda: {"reward_funcs": rule_reward},
-            None,
-        )
+        parts = {"reward_funcs": rule_reward}
+        sets = (learn, watched)
+        found = train(folder, resolve(settings.model), sets, settings.train, lambda: parts, None)
+        data = [f"{len(learn)} questions of {Path(settings.problems).name}, by their difficulty for {settings.model}"]
+        about = Card("Taught by the right option alone (AlphaMed)", settings.model, data=data, lineage=found.lineage)
+        write_atomic(folder / "model" / "README.md", card(about))
+        place = run.folder / "model"
+        if place.exists():  # of an earlier attempt, or of other settings, whose stage has been set aside
+            shutil.rmtree(place)
+        os.replace(folder / "model", place)
+        # Measured on few questions and against nothing: the judgement that follows has the figures that count.
+        return replace(found, gaps=(), outputs={**found.outputs, "model": str(place)})
 
     mark = {"train": settings.train.__dict__, "model": reer.model_mark(settings.model), "held": [q.id for q in held]}
     return run.stage("grpo", work, mark, [chosen])

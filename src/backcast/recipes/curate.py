@@ -10,7 +10,7 @@ from backcast.core.run import Plan, Run
 from backcast.recipes import reer
 from backcast.recipes.estimate import Work, check, memory
 from backcast.text.curate import Curation, draw_stage, label_stage, read_labels
-from backcast.text.problems import Question, read_questions, refuse_leaks
+from backcast.text.problems import Question, read_questions, refuse_free, refuse_leaks
 
 FILES, MODELS = ("questions", "test"), ("model",)
 
@@ -57,6 +57,7 @@ def pool(settings: Settings) -> list[Question]:
     if not settings.questions:
         raise BadInput("no questions named; give a file with --questions")
     found = read_questions(settings.questions, settings.curation.seed)[: settings.limit]
+    refuse_free(found)
     if settings.test:
         refuse_leaks(found, read_questions(settings.test))
     return [question.shuffled(settings.curation.seed) for question in found] if settings.shuffle else found
@@ -76,12 +77,14 @@ def run(run: Run, settings: Settings) -> dict[str, Any]:
     }
 
 
-def curate(run: Run, settings: Settings, questions: Sequence[Question]) -> Path:
-    """The stages ``label`` and ``draw`` on ``questions``; the file of drawn questions."""
+def curate(run: Run, settings: Settings, questions: Sequence[Question], note: str = "") -> Path:
+    """The stages ``label`` and ``draw`` on ``questions``; the file of drawn questions. ``note`` joins the lineage."""
     mark = {"curation": settings.curation.__dict__, "shuffle": settings.shuffle, "limit": settings.limit}
     labelled = run.stage(
         "label",
-        lambda folder: label_stage(folder, questions, reer.load(settings.model, settings.cache), settings.curation),
+        lambda folder: label_stage(
+            folder, questions, reer.load(settings.model, settings.cache), settings.curation, note
+        ),
         {**mark, "model": reer.model_mark(settings.model)},
         [settings.questions],
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +47,14 @@ class Settings:
     """Candidates by distance, and as many by direction; the paper has 100 or 200 by direction."""
     features: Literal["repaired", "paper"] = "repaired"
     """paper: the released program's features and candidates."""
+    net: Literal["graph", "attention"] = "graph"
+    """graph: one pass scores all candidates; attention: the supervised variant's, read anew at every step (sl only;
+    the paper has 9 layers of 192 and 250 neighbours)."""
+    heads: int = 4
+    """Of the attention policy; the paper has 12."""
+    reward: Literal["before", "after"] = "before"
+    """Of the global policy (rl). before: the cost before local levels, the released program's way; after: the second
+    half of its budget goes to the cost after levels of the trained local policy, the paper's stated objective."""
     held_out: int = 40
     """Instances that the policies are scored on."""
     seed: int = 0
@@ -54,58 +63,80 @@ class Settings:
         if self.minutes is None and self.steps is None:
             raise ValueError("minutes and steps are both none; set one of them")
         bounded(self, "minutes learning_rate", 0, above=True)
-        bounded(self, "size steps instances layers width near", 1)
+        bounded(self, "size steps instances layers width near heads", 1)
         bounded(self, "samples held_out", 2)
         bounded(self, "seed", 0)
+        if self.reward == "after" and self.how == "sl":
+            raise ValueError("reward after is for reinforcement; set how to rl, or reward to before")
+        if self.net == "attention" and self.how == "rl":
+            raise ValueError("net attention is trained by imitation only; set how to sl, or net to graph")
+        if self.net == "attention" and self.width % self.heads:
+            raise ValueError(f"width {self.width} does not divide into {self.heads} heads; choose others")
 
 
 def plan(settings: Settings) -> list[Plan]:
     """What each stage is expected to take."""
     each = min((settings.minutes or 1e9) * 30, (settings.steps or 1e12) * settings.size * settings.instances / 1500)
-    what = f"{settings.how} on {settings.size} customers, {settings.layers} layers of {settings.width}"
+    what = f"{settings.how}, {settings.net} on {settings.size} customers, {settings.layers} layers of {settings.width}"
+    twice = settings.reward == "after"
     return [
-        Plan("global", what, each, 1.0),
+        Plan("global", what, each / (1 + twice), 1.0),
         Plan("local", f"{settings.how} on pairs of routes", each, 1.0),
+        *([Plan("after", "the global policy on the cost after a local level", each / 2, 1.0)] if twice else []),
         Plan("score", f"{settings.held_out} held-out instances, {LEVELS} levels", settings.held_out * 0.5, 0.5),
     ]
 
 
 def run(run: Run, settings: Settings) -> dict[str, Any]:
-    """The three stages; the policies lie in ``model``."""
-    first = run.stage("global", lambda folder: _train(folder, settings, None), settings)
-    run.stage("local", lambda folder: _train(folder, settings, first.folder), settings)
+    """The stages; the policies lie in ``model``."""
+    names = ("global", "local", "after") if settings.reward == "after" else ("global", "local")
+    for name in names:
+        run.stage(name, partial(_train, settings=settings, name=name), settings)
     run.stage("score", lambda folder: _score(folder, run.folder, settings), settings)
     return {"policy": str(run.folder / "model")}
 
 
-def _parts(settings: Settings) -> tuple[Any, Any]:
+def _parts(settings: Settings, after: bool = False) -> tuple[Any, Any]:
+    from backcast.routing.attention import AttentionShape
     from backcast.routing.nets import Shape
     from backcast.routing.train import Training
 
-    shape = Shape(settings.layers, settings.width, settings.near, settings.features)
+    shape: Any = Shape(settings.layers, settings.width, settings.near, settings.features)
+    if settings.net == "attention":
+        shape = AttentionShape(settings.layers, settings.width, settings.heads, 2 * settings.width, settings.near)
     keys = ("how", "size", "instances", "samples", "learning_rate", "seed")
-    return shape, Training(**{key: getattr(settings, key) for key in keys})
+    return shape, Training(**{key: getattr(settings, key) for key in keys}, reward="after" if after else "before")
 
 
-def _train(folder: Path, settings: Settings, first: Path | None) -> StageResult:
-    """Trains the global policy, or with the folder of that the local one; goes on from a checkpoint."""
+def _train(folder: Path, settings: Settings, name: str) -> StageResult:
+    """Trains the global policy, the local one on its partitions, or ("after") the global one on with the local one's
+    levels before the reward; goes on from a checkpoint."""
     from backcast.routing.nets import load_policy, save_policy
     from backcast.routing.train import begin, global_tasks, local_tasks, resume, train
 
-    shape, training = _parts(settings)
-    name, kept = "local" if first else "global", folder / "checkpoint.pt"
+    shape, training = _parts(settings, name == "after")
+    kept, model = folder / "checkpoint.pt", folder.parent / "model"
     trainee = resume(kept, shape, training) if kept.exists() else begin(shape, training)
-    model = folder.parent / "model"
-    drawn = local_tasks(training, load_policy(model, "global"), trainee.policy) if first else global_tasks(training)
+    if name == "after" and not kept.exists():
+        trainee.policy.load_state_dict(load_policy(model, "global").state_dict())
+    own = name == "local"
+    drawn = local_tasks(training, load_policy(model, "global"), trainee.policy) if own else global_tasks(training)
+    reviser = load_policy(model, "local") if name == "after" else None
+    share = 0.5 if settings.reward == "after" and not own else 1.0
     with Progress(f"{name} policy", settings.steps or round((settings.minutes or 0) * 30)) as bar:
-        for row in train(trainee, drawn, training, _enough(settings, trainee)):
+        for row in train(trainee, drawn, training, _enough(settings, trainee, share), reviser):
             used = sum(one["cpu_seconds"] for one in trainee.log)
             now = int(row["step"]) if settings.steps else int(used)
             bar.advance(max(0, now - bar.done), step=int(row["step"]), cost=f"{row['cost']:.3f}")
             if trainee.step % SAVE_EVERY == 0:
                 trainee.save(kept)
     trainee.save(kept)
-    save_policy(trainee.policy, model, name)
+    save_policy(trainee.policy, model, "local" if own else "global")
+    return _told(settings, name, trainee)
+
+
+def _told(settings: Settings, name: str, trainee: Any) -> StageResult:
+    """Vitals and curve of a training."""
     log = trainee.log
     last = log[-max(1, len(log) // 10) :]
     must_act(f"{name} training", sum(row["gradient"] > 0 for row in log), len(log))
@@ -125,7 +156,14 @@ def _train(folder: Path, settings: Settings, first: Path | None) -> StageResult:
     else:
         off = float(np.mean([row["off_list"] for row in last]))
         vitals.append(Vital(f"{name}/off the list", off, 0.0, 0.2, "Steps of the labels to no candidate: not learnt."))
+    if name == "after":
+        must_act("the levels before the reward", sum(row["improved"] > 0 for row in log), len(log))
+        better = float(np.mean([row["improved"] for row in last]))
+        meaning = "Share of sampled partitions that the local levels made cheaper; 0 means that they decide nothing."
+        vitals.append(Vital(f"{name}/improved by the levels", better, 0.05, 1.0, meaning))
     points = {f"{name} policy": [[row["step"], row["cost"]] for row in log]}
+    if name == "after":
+        points["after the levels"] = [[row["step"], row["after"]] for row in log]
     return StageResult(
         vitals=vitals,
         curves=[Curve(f"Cost of decoded partitions, {name}", "step", "mean cost", points)],
@@ -134,12 +172,14 @@ def _train(folder: Path, settings: Settings, first: Path | None) -> StageResult:
     )
 
 
-def _enough(settings: Settings, trainee: Any) -> Callable[[int], bool]:
+def _enough(settings: Settings, trainee: Any, share: float) -> Callable[[int], bool]:
+    """Whether a policy's budget, or the given share of it, is spent."""
+
     def enough(step: int) -> bool:
         used = sum(row["cpu_seconds"] for row in trainee.log)
         return bool(
-            (settings.steps is not None and step >= settings.steps)
-            or (settings.minutes is not None and used >= settings.minutes * 30)
+            (settings.steps is not None and step >= settings.steps * share)
+            or (settings.minutes is not None and used >= settings.minutes * 30 * share)
         )
 
     return enough

@@ -16,6 +16,8 @@ from backcast.core.vitals import Vital, must_act
 FILES, MODELS = ("files",), ()
 PICTURES = 4
 """Instances whose routes are drawn in the report."""
+DENSE = 10_000
+"""Customers up to which PyVRP is run on a whole problem: its matrix has 800 MB there."""
 RATE = 8e4
 """Iterations of the room's own search in a CPU-second, about."""
 
@@ -25,28 +27,32 @@ class Settings:
     """What is solved, with what, and for how long."""
 
     files: tuple[str, ...] = ("uniform:1000:0", "uniform:1000:1")
-    """.vrp or .csv files, or uniform:N:INDEX, instances of the paper's test set."""
+    """.vrp, .txt (Solomon) or .csv files, or uniform:N:INDEX, instances of the paper's test set."""
     seconds: float | None = 10.0
     """For each instance; none: only the iterations count, and the same settings give the same routes."""
     iterations: int | None = None
     """Of the engine, for each instance; none: only the seconds count."""
-    engine: str = "sisr"
-    """sisr (the room's own search), pyvrp, or exact (groups of up to 12 customers)."""
-    start: str = "savings"
-    """savings or sweep: the baseline that the gap table compares with."""
+    engine: str = "auto"
+    """sisr (the room's own search), pyvrp, or exact (groups of up to 12 customers); auto: sisr, or pyvrp for time
+    windows, several depots and types of vehicles."""
+    start: str = "auto"
+    """savings, sweep or pyvrp: the baseline that the gap table compares with; auto: savings, or pyvrp where the engine
+    has to be."""
     jobs: int = 1
     """Workers within an instance."""
     group: int = 6
     """Neighbouring routes solved together by the engines pyvrp and exact; the paper pairs two."""
     capacity: int | None = None
     """Of a vehicle, for CSV files; in place of the file's own for others."""
-    rounding: Literal["auto", "none", "nearest", "floor", "ceil"] = "auto"
+    beside: Literal["", "pyvrp"] = ""
+    """pyvrp: also PyVRP on each whole problem, for as long as ours took, drawn and scored beside; up to 10,000."""
+    rounding: Literal["auto", "none", "nearest", "floor", "ceil", "tenth"] = "auto"
     """How distances are rounded; auto: as the file's convention says."""
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not self.files:
-            raise ValueError("files: none given; name .vrp or .csv files, or uniform:1000:0")
+            raise ValueError("files: none given; name .vrp, .txt or .csv files, or uniform:1000:0")
         if self.seconds is None and self.iterations is None:
             raise ValueError("seconds and iterations are both none; set one of them")
         bounded(self, "seconds", 0, above=True)
@@ -56,10 +62,14 @@ class Settings:
 def plan(settings: Settings) -> list[Plan]:
     """What each stage is expected to take; raises BadInput for instances or settings that cannot be used."""
     instances = _instances(settings)
-    _solver(settings)
+    for instance in instances:
+        _solver(settings).resolved(instance)
+        if settings.beside and instance.size > DENSE:
+            raise BadInput(f"{instance.id}: PyVRP's matrix of {instance.size} customers is too large; leave out beside")
     each = min(settings.seconds or 1e9, (settings.iterations or 1e12) / RATE)
     most = max(instance.size for instance in instances)
     what = f"{len(instances)} instances of up to {most} customers, {settings.engine} from {settings.start}"
+    each *= 2 if settings.beside else 1
     return [Plan("solve", what, each * len(instances), 0.2 + most * 5e-6)]
 
 
@@ -99,7 +109,10 @@ def _solve(folder: Path, root: Path, settings: Settings) -> StageResult:
     better = sum(row["cost"] < row["start_cost"] - 1e-9 for row in could)
     must_act(f"the engine {settings.engine}", better, len(could))
     columns = ["instance", "customers", "start", "cost", "best known", "gap %", "vehicles", "seconds"]
-    keys = ("instance", "customers", "start_cost", "cost", "best_known", "gap", "vehicles", "seconds")
+    keys = ["instance", "customers", "start_cost", "cost", "best_known", "gap", "vehicles", "seconds"]
+    if settings.beside:
+        columns, keys = [*columns, "PyVRP, whole"], [*keys, "peer"]
+        rows = [{**row, "peer": row["beside"]["cost"]} for row in rows]
     shares = [point for row in rows for point in _falls(row)]
     return StageResult(
         gaps=_gaps(rows),
@@ -116,7 +129,7 @@ def _solve(folder: Path, root: Path, settings: Settings) -> StageResult:
 
 def _one(folder: Path, instance: Any, settings: Settings) -> dict[str, Any]:
     """An instance's figures; those of an earlier attempt are kept."""
-    from backcast.routing.draw import routes_picture, trace_picture
+    from backcast.routing.draw import levels_picture, trace_picture
     from backcast.routing.hlgp import solve
     from backcast.routing.problems import write_solution
     from backcast.routing.score import gap_percent
@@ -127,12 +140,12 @@ def _one(folder: Path, instance: Any, settings: Settings) -> dict[str, Any]:
         return found
     result = solve(instance, settings.seconds, _solver(settings))
     write_solution(folder / f"{instance.id}.sol", result.routes, result.cost)
+    beside = _beside(instance, settings, result.seconds)
+    lines = {"ours": result.trace, **({"PyVRP, whole": beside["trace"]} if beside else {})}
     title = f"{instance.id}: cost against time"
-    write_atomic(folder / f"{instance.id}.trace.svg", trace_picture({"best": result.trace}, title, instance.best_known))
+    write_atomic(folder / f"{instance.id}.trace.svg", trace_picture(lines, title, instance.best_known))
     if instance.coords is not None and result.routes:
-        names = ["start", *(f"after level {k}" for k in range(1, len(result.levels) - 1)), "end"]
-        panels = [(f"{instance.id}, {name}", routes) for name, routes in zip(names, result.levels, strict=True)]
-        write_atomic(folder / f"{instance.id}.svg", routes_picture(instance, [panels[0], panels[-1]]))
+        write_atomic(folder / f"{instance.id}.svg", levels_picture(instance, result.levels))
     row = {
         "instance": instance.id,
         "customers": instance.size,
@@ -149,11 +162,24 @@ def _one(folder: Path, instance: Any, settings: Settings) -> dict[str, Any]:
         "iterations": result.iterations,
         "trace": [[round(t, 4), value] for t, value in result.trace],
         "solution": f"{instance.id}.sol",
+        "beside": beside,
     }
     if result.interrupted:
         raise KeyboardInterrupt
     write_json(kept, row)
     return row
+
+
+def _beside(instance: Any, settings: Settings, seconds: float) -> dict[str, Any]:
+    """PyVRP's figures on the whole problem within as many seconds; none where it is not asked for."""
+    if settings.beside != "pyvrp":
+        return {}
+    from backcast.routing.score import cost
+    from backcast.routing.subsolve import whole_by_pyvrp
+
+    routes, trace = whole_by_pyvrp(instance, seconds, settings.seed)
+    found = cost(instance, routes) if routes else None
+    return {"engine": "pyvrp", "cost": found, "vehicles": len(routes), "trace": trace}
 
 
 def _falls(row: dict[str, Any]) -> list[list[float]]:
@@ -174,6 +200,11 @@ def _gaps(rows: list[dict[str, Any]]) -> list[Gap]:
     note = "no best known cost for any instance" if not known else ""
     metric = "cost in % of the start's"
     out.append(Gap("solve", metric, 100.0, spread.value, spread.low, spread.high, spread.n, note=note))
+    pairs = [(row["cost"], row["beside"]["cost"]) for row in rows if row.get("beside", {}).get("cost")]
+    if pairs:
+        spread = bootstrap([100 * mine / theirs for mine, theirs in pairs])
+        metric = "cost in % of PyVRP's on the whole, same seconds"
+        out.append(Gap("solve", metric, 100.0, spread.value, spread.low, spread.high, spread.n))
     return out
 
 

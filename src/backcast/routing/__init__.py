@@ -8,6 +8,8 @@ from typing import Any
 
 _HOME = {
     "Instance": "problems",
+    "Variant": "problems",
+    "Vehicles": "problems",
     "read_instance": "problems",
     "read_solution": "problems",
     "write_instance": "problems",

@@ -50,6 +50,9 @@ def ablate(
     "policy" is a trained policy of the folder ``policy``, "random" the same network with random weights (the control);
     ``iterations`` are PyVRP's, or the own search's in hundreds, on each pair. Raises BadInput for unknown names.
     """
+    odd = next((instance.id for instance in instances if instance.variant is not None), None)
+    if odd is not None:
+        raise BadInput(f"{odd} has time windows, several depots or types of vehicles; the ablation takes none of them")
     begins = {name: _start(name, policy, seed) for name in starts}
     steps = {name: _level(name, policy, iterations, seed) for name in solvers}
     rows = []

@@ -7,38 +7,63 @@ from itertools import pairwise
 
 import numpy as np
 
+from backcast.routing.fleet import depots_of
 from backcast.routing.problems.instance import Instance
-from backcast.routing.score import Routes
+from backcast.routing.score import Routes, cost
 
 STYLE = "font-family:system-ui,sans-serif;font-size:11px"
 COLOURS = ("#3b6ea8", "#c0504d", "#5b8c3a", "#8064a2", "#d98c2b", "#2f8f8f", "#a0527a", "#6b6b6b", "#4f81bd", "#7a5c3a")
-PANEL, MARGIN, TITLE = 420, 12, 26
+PANEL, MARGIN, TITLE, COLUMNS = 420, 12, 30, 2
 
 
-def routes_picture(instance: Instance, panels: Sequence[tuple[str, Routes]]) -> str:
-    """Each (title, routes) as a map: one colour a route, the depot as a square. Needs coordinates."""
+def levels_picture(instance: Instance, levels: Sequence[tuple[int, Routes]]) -> str:
+    """The start, what the first levels changed, and the end, in panels; ``levels`` are a solution's."""
+    shown, before = list[tuple[str, Routes, set[tuple[int, ...]]]](), set[tuple[int, ...]]()
+    for k, (level, routes) in enumerate(levels):
+        now = {tuple(route) for route in routes}
+        last = k == len(levels) - 1
+        if k and last and now == before and level == levels[k - 1][0]:
+            continue
+        name = "start" if k == 0 else f"{'end, ' if last else ''}after level {level}"
+        changed = f", {len(now - before)} new" if k else ""
+        title = f"{name}: {cost(instance, routes):,.6g}, {len(routes)} routes{changed}"
+        shown.append((title, routes, set() if last else now & before))
+        before = now
+    return routes_picture(instance, shown)
+
+
+def routes_picture(instance: Instance, panels: Sequence[tuple[str, Routes, set[tuple[int, ...]]]]) -> str:
+    """Each (title, routes, pale routes) as a map: one colour a route, pale ones grey, depots as squares. Needs
+    coordinates."""
     assert instance.coords is not None
     low = instance.coords.min(axis=0)
     extent = float(np.ptp(instance.coords, axis=0).max()) or 1.0
     points = (instance.coords - low) / extent * (PANEL - 2 * MARGIN)
     points[:, 1] = PANEL - 2 * MARGIN - points[:, 1]
-    parts = [_panel(points, title, routes, k * PANEL) for k, (title, routes) in enumerate(panels)]
-    return _svg(PANEL * len(panels), PANEL + TITLE, parts, f"Routes of {instance.id}")
+    parts = [
+        f'<g transform="translate({k % COLUMNS * PANEL} {k // COLUMNS * (PANEL + TITLE)})">'
+        f"{_panel(instance, points, panel)}</g>"
+        for k, panel in enumerate(panels)
+    ]
+    rows = -(-len(panels) // COLUMNS)
+    return _svg(PANEL * min(COLUMNS, len(panels)), (PANEL + TITLE) * rows, parts, f"Routes of {instance.id}")
 
 
-def _panel(points: np.ndarray, title: str, routes: Routes, left: int) -> str:
-    x, y = points[:, 0] + left + MARGIN, points[:, 1] + TITLE + MARGIN
+def _panel(instance: Instance, points: np.ndarray, panel: tuple[str, Routes, set[tuple[int, ...]]]) -> str:
+    (title, routes, pale), first = panel, instance.depots
+    homes = depots_of(instance, routes)
+    x, y = points[:, 0] + MARGIN, points[:, 1] + TITLE + MARGIN
     width = 1.4 if len(points) < 2500 else 0.7
-    parts = [f'<text x="{left + MARGIN}" y="16" style="{STYLE};font-weight:600">{escape(title)}</text>']
+    parts = [f'<text x="{MARGIN}" y="21" style="{STYLE};font-size:17px">{escape(title)}</text>']
     for k, route in enumerate(routes):
-        closed = [0, *route, 0]
+        closed = [homes[k], *route, homes[k]]
         path = "M" + "L".join(f"{x[c]:.1f} {y[c]:.1f}" for c in closed)
-        colour = COLOURS[k % len(COLOURS)]
+        colour = "#ccc" if tuple(route) in pale else COLOURS[k % len(COLOURS)]
         parts.append(f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="{width}" stroke-opacity="0.8"/>')
     if len(points) < 2500:
-        dots = "".join(f"M{x[c]:.1f} {y[c]:.1f}h0" for c in range(1, len(points)))
+        dots = "".join(f"M{x[c]:.1f} {y[c]:.1f}h0" for c in range(first, len(points)))
         parts.append(f'<path d="{dots}" stroke="#333" stroke-width="2.4" stroke-linecap="round"/>')
-    parts.append(f'<rect x="{x[0] - 4:.1f}" y="{y[0] - 4:.1f}" width="8" height="8" fill="#111"/>')
+    parts += [f'<rect x="{x[d] - 4:.1f}" y="{y[d] - 4:.1f}" width="8" height="8" fill="#111"/>' for d in range(first)]
     return "".join(parts)
 
 

@@ -26,11 +26,11 @@ from backcast.routing.search.anneal import Clock, Cycle, Schedule, Slice
 from backcast.routing.search.ground import make_ground
 from backcast.routing.search.layout import BEST
 from backcast.routing.start import savings, sweep
-from backcast.routing.subsolve import as_lists, cut_out
+from backcast.routing.subsolve import as_lists, cut_out, first_feasible, pyvrp_engine
 
-Engine = Literal["sisr", "pyvrp", "exact", "policy"]
-ENGINES = ("sisr", "pyvrp", "exact", "policy")
-STARTS = ("savings", "sweep", "policy")
+Engine = Literal["auto", "sisr", "pyvrp", "exact", "policy"]
+ENGINES = ("auto", "sisr", "pyvrp", "exact", "policy")
+STARTS = ("auto", "savings", "sweep", "pyvrp", "policy")
 
 HOT, COLD = 1.2, 0.04
 """Temperatures at the start and the end of a cooling, in units of the mean distance to the 40 nearest customers: at
@@ -57,11 +57,12 @@ REPORT_EVERY = 0.25
 class Settings:
     """How a solution is searched for. The same settings with a budget of iterations give the same routes."""
 
-    engine: Engine = "sisr"
+    engine: Engine = "auto"
     """What solves the groups: the room's own search, PyVRP, the exact dynamic programme (up to 12 customers), or the
-    local policy."""
-    start: str = "savings"
-    """The first partition: savings, sweep, the global policy, or a .sol file."""
+    local policy; auto: the own search, or PyVRP for time windows, several depots and types of vehicles."""
+    start: str = "auto"
+    """The first partition: savings, sweep, PyVRP's first feasible routes, the global policy, or a .sol file; auto:
+    savings, or PyVRP's where the engine is PyVRP for a variant."""
     policy: str = ""
     """Folder of the policies, for start and engine "policy"."""
     iterations: int | None = None
@@ -71,6 +72,9 @@ class Settings:
     seed: int = 0
     group: int = 6
     """Neighbouring routes in a group of the engines pyvrp and exact; the paper pairs two."""
+    choose: Literal["circle", "gain"] = "circle"
+    """Groups of the engines pyvrp and exact: all around the circle, as the paper has it, or those whose gain, predicted
+    from the outcomes so far, is largest."""
     clock: Clock = "wall"
     """What the seconds are measured on: "cpu" counts this process's own."""
 
@@ -79,6 +83,8 @@ class Settings:
             raise BadInput(f"engine '{self.engine}' is unknown{nearest(self.engine, ENGINES)}")
         if self.start not in STARTS and not self.start.endswith(".sol"):
             raise BadInput(f"start '{self.start}' is unknown{nearest(self.start, STARTS)} (or a .sol file)")
+        if self.choose not in ("circle", "gain"):
+            raise BadInput(f"choose '{self.choose}' is unknown{nearest(self.choose, ('circle', 'gain'))}")
         if "policy" in (self.engine, self.start) and not self.policy:
             raise BadInput("start or engine 'policy' needs --policy DIR, a folder that backcast route train wrote")
         try:
@@ -86,6 +92,21 @@ class Settings:
             bounded(self, "seed", 0)
         except ValueError as error:
             raise BadInput(str(error)) from None
+
+    def resolved(self, instance: Instance) -> "Settings":
+        """With engine and start that suit the instance in place of auto; raises BadInput for those that do not."""
+        if instance.variant is None:
+            engine = "sisr" if self.engine == "auto" else self.engine
+            if self.choose == "gain" and engine not in ("pyvrp", "exact"):
+                raise BadInput(f"choose 'gain' is for groups; engine '{engine}' has none to choose: use --engine pyvrp")
+            return replace(self, engine=engine, start="savings" if self.start == "auto" else self.start)
+        for name, value in (("engine", self.engine), ("start", self.start)):
+            if value not in ("auto", "pyvrp") and not value.endswith(".sol"):
+                raise BadInput(
+                    f"{instance.id} has time windows, several depots or types of vehicles; {name} '{value}' knows none "
+                    f"of them; use --{name} pyvrp"
+                )
+        return replace(self, engine="pyvrp", start="pyvrp" if self.start == "auto" else self.start)
 
 
 @dataclass(frozen=True)
@@ -110,8 +131,8 @@ class Solution:
     """Of the first partition."""
     trace: list[tuple[float, float]]
     """(seconds, cost) of each improvement, the first partition first; costs fall strictly."""
-    levels: list[list[list[int]]] = field(repr=False)
-    """Routes of the start and after the first levels, for pictures: at most four."""
+    levels: list[tuple[int, list[list[int]]]] = field(repr=False)
+    """Levels and the routes after them, for pictures: the start, the first three that changed something, the end."""
     iterations: int
     seconds: float
     cpu_seconds: float
@@ -128,7 +149,7 @@ class Progress:
     routes: list[list[int]] = field(default_factory=list)
     cost: float = float("inf")
     trace: list[tuple[float, float]] = field(default_factory=list)
-    levels: list[list[list[int]]] = field(default_factory=list)
+    levels: list[tuple[int, list[list[int]]]] = field(default_factory=list)
     level: int = 0
     here: list[list[int]] = field(default_factory=list)
     """Where the next cycle of the annealed walk begins: the best, or one with fewer routes that may become it."""
@@ -150,9 +171,9 @@ class Progress:
         return True
 
     def keep_level(self) -> None:
-        """Remembers the routes for the pictures of the first levels."""
-        if len(self.levels) < 4:
-            self.levels.append(self.routes)
+        """Remembers the routes for the pictures of the first levels that change something."""
+        if len(self.levels) < 4 and (not self.levels or self.levels[-1][1] != self.routes):
+            self.levels.append((self.level, self.routes))
 
 
 def solve(
@@ -167,17 +188,20 @@ def solve(
     ``routes`` starts warm from a solution; ``callback(found)`` hears of every improvement. An interrupt (Ctrl-C) ends
     the search and returns the best so far. Raises BadInput for settings, starts or routes that cannot be used.
     """
-    settings = settings or Settings()
+    settings = (settings or Settings()).resolved(instance)
     if seconds is not None and not 0 < seconds < float("inf"):
         raise BadInput(f"{seconds} seconds; give a number above 0")
     if seconds is None and settings.iterations is None:
         seconds = 10.0
-    warm_up()
+    if instance.variant is None:
+        warm_up()
+    if "pyvrp" in (settings.engine, settings.start):
+        pyvrp_engine()  # imported before the clock starts
     wall, cpu = time.monotonic(), time.process_time()
     schedule = Schedule(seconds, settings.iterations, settings.clock)
     progress = Progress(instance, schedule, callback)
     with stops_at_interrupt(schedule.stop):
-        progress.offer(first_routes(instance, settings, routes))
+        progress.offer(first_routes(instance, settings, routes, schedule))
         progress.keep_level()
         start_cost = progress.cost
         if instance.size > 1:
@@ -189,7 +213,7 @@ def solve(
         cost=progress.cost,
         start_cost=start_cost,
         trace=progress.trace,
-        levels=[*progress.levels, progress.routes],
+        levels=[*progress.levels, (progress.level, progress.routes)],
         iterations=schedule.done,
         seconds=time.monotonic() - wall,
         cpu_seconds=time.process_time() - cpu,
@@ -197,8 +221,14 @@ def solve(
     )
 
 
-def first_routes(instance: Instance, settings: Settings, routes: list[list[int]] | None = None) -> list[list[int]]:
-    """The first partition, feasible: given routes, a .sol file, savings or a sweep."""
+def first_routes(
+    instance: Instance,
+    settings: Settings,
+    routes: list[list[int]] | None = None,
+    schedule: Schedule | None = None,
+) -> list[list[int]]:
+    """The first partition, feasible: given routes, a .sol file, savings, a sweep, PyVRP's or the global policy's."""
+    settings = settings.resolved(instance)
     if routes is not None:
         require_feasible(instance, routes, "the routes to start from")
         return as_lists(routes)
@@ -206,6 +236,8 @@ def first_routes(instance: Instance, settings: Settings, routes: list[list[int]]
         return read_solution(settings.start, instance)
     if settings.start == "sweep":
         return sweep(instance)
+    if settings.start == "pyvrp":
+        return first_feasible(instance, settings.seed, lambda: schedule is not None and schedule.spent >= 1.0)
     if settings.start == "policy":
         from backcast.routing.nets import load_policy
         from backcast.routing.policy import policy_routes
@@ -226,6 +258,8 @@ def _improve(progress: Progress, settings: Settings) -> None:
     unit = anneal.unit_of(ground)
     low = schedule.spent if schedule.iterations is None else 0.0
     for k, (begin, end) in enumerate(pairwise([low, low + (1 - low) * FIRST_CYCLE, 1.0])):
+        if schedule.spent >= 1.0:
+            break
         cycle = Cycle(begin, end, _hot(instance, schedule, end - begin) * unit, COLD * unit)
         if parts > 1:
             _side_by_side(progress, replace(settings, seed=settings.seed + k), cycle, parts)

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 from backcast.core.errors import BadInput
 from backcast.core.parallel import pmap
-from backcast.routing.partition import groups, improves, rotated
+from backcast.routing.choice import Gains
+from backcast.routing.fleet import assign, shares
+from backcast.routing.partition import groups, improves, rotated, windows
 from backcast.routing.problems.instance import Instance
+from backcast.routing.problems.variant import Vehicles
 from backcast.routing.search.exact import MOST, solve_exactly
 from backcast.routing.search.ground import make_ground
 from backcast.routing.subsolve import as_lists, cut_out, solve_with_pyvrp
@@ -32,11 +35,13 @@ class GroupTask:
     engine: str
     iterations: int
     seed: int
+    fleet: tuple[Vehicles, ...] = ()
+    """With a variant: the vehicles that the group may use."""
 
 
 def solve_group(task: GroupTask) -> list[list[int]] | None:
     """New routes for the group's customers if they pass the paper's acceptance, else None."""
-    sub = cut_out(task.instance, task.routes)
+    sub = cut_out(task.instance, task.routes, task.fleet)
     if task.engine == "exact":
         if sub.instance.size > MOST:
             return None
@@ -59,16 +64,20 @@ def solve_levels(progress: "Progress", settings: "Settings") -> None:
     routes, size, iterations = progress.routes, settings.group, PYVRP_ITERATIONS
     if settings.engine == "exact":
         _require_small(instance, routes, size)
+    gains = Gains(instance) if settings.choose == "gain" else None
     tried: set[tuple[frozenset[tuple[int, ...]], int]] = set()
     idle = 0
     while schedule.spent < 1.0 and (settings.iterations is None or schedule.done < settings.iterations):
         circle = rotated(instance, routes, shift=max(1, size // 2) if progress.level else 0)
-        cut = groups(len(circle), size)
-        fresh = [k for k, group in enumerate(cut) if (_name(circle, group), iterations) not in tried]
-        routes = _one_level(progress, settings, circle, [cut[k] for k in fresh], iterations)
-        tried |= {(_name(circle, cut[k]), iterations) for k in fresh}
+        every = gains is not None and gains.ready
+        cut = windows(len(circle), size) if every else groups(len(circle), size)
+        fresh = [group for group in cut if (_name(circle, group), iterations) not in tried]
+        if every and gains is not None and fresh:
+            fresh = gains.pick(circle, fresh)
+        routes = _one_level(progress, settings, circle, fresh, (iterations, gains))
+        tried |= {(_name(circle, group), iterations) for group in fresh}
         idle = 0 if fresh else idle + 1
-        if idle > 2 * size:
+        if idle > (0 if every else 2 * size):
             if settings.engine == "exact" or size >= len(routes):
                 iterations *= 2
             size, idle = min(size + 1, len(routes)), 0
@@ -92,14 +101,19 @@ def _name(circle: Sequence[Sequence[int]], group: Sequence[int]) -> frozenset[tu
 
 
 def _one_level(
-    progress: "Progress", settings: "Settings", circle: list[list[int]], cut: list[list[int]], iterations: int
+    progress: "Progress",
+    settings: "Settings",
+    circle: list[list[int]],
+    cut: list[list[int]],
+    how: tuple[int, Gains | None],
 ) -> list[list[int]]:
-    """Solves the groups side by side; the circle with what was accepted put in the groups' places."""
-    schedule = progress.schedule
+    """Solves the groups side by side (``how``: each one's iterations, and the log of outcomes); the circle with what
+    was accepted put in the groups' places."""
+    schedule, (iterations, gains) = progress.schedule, how
     new = {k: [circle[k]] for k in range(len(circle))}
     batch = max(1, len(cut)) if settings.engine == "policy" else settings.jobs
     for begin in range(0, len(cut), batch):
-        if schedule.spent >= 1.0:
+        if schedule.spent >= 1.0 or (settings.iterations is not None and schedule.done >= settings.iterations):
             break
         part = cut[begin : begin + batch]
         routes, seed = [[circle[k] for k in group] for group in part], settings.seed + schedule.done
@@ -107,10 +121,16 @@ def _one_level(
             ended = _by_policy(progress.instance, routes, settings, seed)
             schedule.done += len(part)
         else:
-            tasks = [GroupTask(progress.instance, group, settings.engine, iterations, seed) for group in routes]
+            fleets = _fleets(progress.instance, new, part)
+            tasks = [
+                GroupTask(progress.instance, group, settings.engine, iterations, seed, fleet)
+                for group, fleet in zip(routes, fleets, strict=True)
+            ]
             ended = pmap(solve_group, tasks, jobs=settings.jobs, engine="threads")
             schedule.done += iterations * len(part)
-        for group, found in zip(part, ended, strict=True):
+        for group, before, found in zip(part, routes, ended, strict=True):
+            if gains is not None:
+                gains.learn(before, found)
             if found is not None:
                 new.update({k: [] for k in group})
                 new[group[0]] = found
@@ -118,6 +138,18 @@ def _one_level(
     progress.level += 1
     progress.keep_level()
     return [route for k in range(len(circle)) for route in new[k]]
+
+
+def _fleets(
+    instance: Instance, new: dict[int, list[list[int]]], part: Sequence[Sequence[int]]
+) -> list[tuple[Vehicles, ...]]:
+    """The vehicles that each group of a batch may use; none named for plain instances."""
+    if instance.variant is None:
+        return [()] * len(part)
+    order = [(k, route) for k in sorted(new) for route in new[k]]
+    types, _ = assign(instance, [route for _, route in order])
+    members = [[at for at, (k, _) in enumerate(order) if k in set(group)] for group in part]
+    return shares(instance, types, members)
 
 
 def _by_policy(

@@ -7,7 +7,7 @@ candidate of every customer, no node is its own, angles come as sine and cosine,
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -17,6 +17,7 @@ from torch import nn
 
 from backcast.core.errors import BadInput
 from backcast.core.files import write_json
+from backcast.routing.attention import Attention, AttentionShape
 from backcast.routing.problems.instance import Instance
 from backcast.routing.process import Board, vehicles_for
 
@@ -87,10 +88,11 @@ def _nearest(points: np.ndarray, width: int) -> np.ndarray:
     return without_self(cKDTree(points).query(points, k=width + 1)[1])
 
 
-def make_board(instance: Instance, shape: Shape, most: int | None = None) -> Board:
-    """The decision process of an instance with the policy's candidates."""
-    near = candidates(instance, shape)
-    assert instance.coords is not None
+def make_board(instance: Instance, shape: "AnyShape", most: int | None = None) -> Board:
+    """The decision process of an instance with the graph network's candidates (attention chooses its own by place)."""
+    if instance.coords is None:
+        raise BadInput(f"{instance.id}: the policy needs coordinates")
+    near = candidates(instance, shape) if isinstance(shape, Shape) else np.zeros((instance.size + 1, 1), np.int32)
     limit = vehicles_for(instance) if most is None else most
     return Board(np.ascontiguousarray(instance.coords), instance.demands, int(instance.capacity), near, limit)
 
@@ -173,23 +175,33 @@ class Policy(nn.Module):
         return scores, self.start(h).squeeze(-1)
 
 
-def make_policy(shape: Shape, seed: int) -> Policy:
+AnyShape = Shape | AttentionShape
+AnyPolicy = Policy | Attention
+KINDS: dict[type, str] = {Shape: "hlgp-policy", AttentionShape: "hlgp-attention"}
+
+
+def network(shape: AnyShape) -> AnyPolicy:
+    """The network of a shape."""
+    return Policy(shape) if isinstance(shape, Shape) else Attention(shape)
+
+
+def make_policy(shape: AnyShape, seed: int) -> AnyPolicy:
     """A policy with random weights, the same for the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Policy(shape)
+        return network(shape)
 
 
-def save_policy(policy: Policy, folder: Path, name: str) -> None:
+def save_policy(policy: AnyPolicy, folder: Path, name: str) -> None:
     """Writes ``name.safetensors`` and ``name.json`` (the architecture)."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
     save_file(policy.state_dict(), str(folder / f"{name}.safetensors"))
-    write_json(folder / f"{name}.json", {"kind": "hlgp-policy", **asdict(policy.shape)})
+    write_json(folder / f"{name}.json", {"kind": KINDS[type(policy.shape)], **asdict(policy.shape)})
 
 
-def load_policy(folder: str | Path, name: str) -> Policy:
+def load_policy(folder: str | Path, name: str) -> AnyPolicy:
     """The policy ``name`` ("global" or "local") of a folder that ``route train`` wrote; raises BadInput for another."""
     from safetensors.torch import load_file
 
@@ -198,10 +210,11 @@ def load_policy(folder: str | Path, name: str) -> Policy:
     if not settings.is_file() or not weights.is_file():
         raise BadInput(f"'{folder}' holds no {name} policy ({name}.json, {name}.safetensors); train one: route train")
     found: dict[str, Any] = json.loads(settings.read_text())
-    known = set(asdict(Shape()))
-    if found.pop("kind", None) != "hlgp-policy" or set(found) != known:
+    kind = found.pop("kind", None)
+    shape = next((shape for shape, name in KINDS.items() if name == kind), None)
+    if shape is None or set(found) != {field.name for field in fields(shape)}:
         raise BadInput(f"'{settings}' describes no policy of this room; train one with backcast route train")
-    policy = Policy(Shape(**found))
+    policy = network(shape(**found))
     try:
         policy.load_state_dict(load_file(str(weights)))
     except (RuntimeError, OSError) as error:

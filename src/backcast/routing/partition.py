@@ -17,9 +17,16 @@ TWO_PI = 2 * np.pi
 
 
 def end_angle(instance: Instance, route: Sequence[int]) -> float:
-    """The larger of the angles of a route's two end customers about the depot, in [0, 2 pi)."""
+    """The larger of the angles of a route's two end customers about the depot, in [0, 2 pi).
+
+    With a variant that of the middle of its customers about the middle of the depots: windows and depots decide which
+    customers are at the ends.
+    """
     if instance.coords is None:
         raise BadInput(f"{instance.id}: routes have no angles without coordinates; use --engine sisr")
+    if instance.variant is not None:
+        x, y = instance.coords[np.asarray(route, np.int64)].mean(0) - instance.coords[: instance.depots].mean(0)
+        return float(np.arctan2(y, x) % TWO_PI)
     away = instance.coords[[route[0], route[-1]]] - instance.coords[0]
     return float((np.arctan2(away[:, 1], away[:, 0]) % TWO_PI).max())
 
@@ -48,6 +55,13 @@ def groups(count: int, size: int = 2) -> list[list[int]]:
     return [list(range(begin, min(begin + size, count))) for begin in range(0, count, size)]
 
 
+def windows(count: int, size: int) -> list[list[int]]:
+    """Every run of ``size`` consecutive indices of the circle, once."""
+    if size >= count:
+        return [list(range(count))] if count else []
+    return [[(begin + k) % count for k in range(size)] for begin in range(count)]
+
+
 def sectors(count: int, parts: int) -> list[list[int]]:
     """Consecutive indices in at most ``parts`` groups of nearly equal size."""
     edges = np.linspace(0, count, min(parts, count) + 1).round().astype(int) if count else np.zeros(1, int)
@@ -55,5 +69,11 @@ def sectors(count: int, parts: int) -> list[list[int]]:
 
 
 def improves(instance: Instance, new: Routes, old: Routes) -> bool:
-    """The paper's rule of acceptance: strictly shorter and no more routes."""
-    return len(new) <= len(old) and cost(instance, new) < cost(instance, old) - 1e-9 * max(1.0, cost(instance, old))
+    """The paper's rule of acceptance: strictly shorter and no more routes.
+
+    With a variant the cost alone decides: it counts vehicles where they cost something.
+    """
+    if len(new) > len(old) and instance.variant is None:
+        return False
+    before = cost(instance, old)
+    return cost(instance, new) < before - 1e-9 * max(1.0, before)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from backcast.routing.nets import Graphs, Policy, gather, make_board
+from backcast.routing.attention import Attention, decoded_by_attention
+from backcast.routing.nets import AnyPolicy, Graphs, gather, make_board
 from backcast.routing.problems.instance import Instance
 from backcast.routing.process import Board, Replay, decode, routes_of_actions
 from backcast.routing.search.ground import make_ground
@@ -55,8 +56,10 @@ def _chosen(logits: torch.Tensor, masks: torch.Tensor, picks: torch.Tensor) -> t
     return torch.log_softmax(open_only, dim=1).gather(1, picks[:, None]).squeeze(1)
 
 
-def decoded(policy: Policy, boards: Sequence[Board], samples: int = 0, seed: int = 0) -> list[list[np.ndarray]]:
+def decoded(policy: AnyPolicy, boards: Sequence[Board], samples: int = 0, seed: int = 0) -> list[list[np.ndarray]]:
     """Actions of every board: one greedy episode, or so many sampled ones."""
+    if isinstance(policy, Attention):
+        return decoded_by_attention(policy, boards, samples, seed)
     policy.eval()
     with torch.no_grad():
         graphs = gather(boards, policy.shape)
@@ -77,7 +80,7 @@ def episodes(
     return found
 
 
-def policy_routes(policy: Policy, instance: Instance, samples: int = 0, seed: int = 0) -> list[list[int]]:
+def policy_routes(policy: AnyPolicy, instance: Instance, samples: int = 0, seed: int = 0) -> list[list[int]]:
     """A partition by the policy, each cluster as a short round trip; of several samples the best."""
     if instance.size == 0:
         return []
@@ -88,7 +91,7 @@ def policy_routes(policy: Policy, instance: Instance, samples: int = 0, seed: in
 
 
 def policy_groups(
-    policy: Policy, groups: Sequence[tuple[Instance, list[list[int]]]], samples: int = 0, seed: int = 0
+    policy: AnyPolicy, groups: Sequence[tuple[Instance, list[list[int]]]], samples: int = 0, seed: int = 0
 ) -> list[list[list[int]]]:
     """New routes for groups of routes, all in one forward pass: greedy, or the best of so many samples."""
     boards = [make_board(instance, policy.shape, len(routes)) for instance, routes in groups]

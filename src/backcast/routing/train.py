@@ -18,15 +18,25 @@ from backcast.core.errors import BadInput, WorkFailed
 from backcast.core.params import bounded
 from backcast.learn.reinforce import Sample, objective
 from backcast.learn.reinforce import Settings as Reinforce
-from backcast.routing.nets import Policy, Shape, gather, make_board, make_policy
+from backcast.routing.attention import (
+    Attention,
+    AttentionShape,
+    State,
+    decoded_by_attention,
+    followed,
+    log_probabilities_of,
+)
+from backcast.routing.nets import AnyPolicy, AnyShape, gather, make_board, make_policy
 from backcast.routing.partition import groups, improves, rotated
 from backcast.routing.policy import episodes, log_probabilities, policy_groups, policy_routes, polished
 from backcast.routing.problems import Instance, uniform
 from backcast.routing.process import Board, actions_of, replay, routes_of_actions
+from backcast.routing.score import cost
 from backcast.routing.search.ground import make_ground
 from backcast.routing.subsolve import Sub, cut_out
 
 How = Literal["rl", "sl"]
+Reward = Literal["before", "after"]
 WEIGHT_DECAY = 1e-6
 """The paper's."""
 
@@ -50,12 +60,19 @@ class Training:
     """Iterations of the room's own search that turn a decoded partition into a label (sl)."""
     levels: int = 3
     """Local: up to so many greedy levels come before the one that is trained on."""
+    reward: Reward = "before"
+    """Global (rl): the cost before the local levels, the released program's way, or after them, the paper's stated
+    objective; that needs a local policy."""
+    reward_levels: int = 1
+    """Greedy levels of the local policy that come before the reward "after"; the paper has 5."""
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.how not in ("rl", "sl"):
             raise ValueError(f"how '{self.how}' is unknown; choose rl or sl")
-        bounded(self, "size instances refine", 1)
+        if self.reward not in ("before", "after"):
+            raise ValueError(f"reward '{self.reward}' is unknown; choose before or after")
+        bounded(self, "size instances refine reward_levels", 1)
         bounded(self, "samples", 2)
         bounded(self, "learning_rate", 0, above=True)
         bounded(self, "entropy levels seed", 0)
@@ -65,7 +82,7 @@ class Training:
 class Trainee:
     """A policy under training, with what a bit-equal continuation needs."""
 
-    policy: Policy
+    policy: AnyPolicy
     optimizer: torch.optim.Optimizer
     step: int
     log: list[dict[str, float]]
@@ -79,14 +96,17 @@ class Trainee:
         part.replace(path)
 
 
-def begin(shape: Shape, training: Training) -> Trainee:
-    """A policy with random weights and its optimiser."""
+def begin(shape: AnyShape, training: Training) -> Trainee:
+    """A policy with random weights and its optimiser; raises BadInput for attention by REINFORCE, whose every sampled
+    step would have to be encoded again with a gradient."""
+    if isinstance(shape, AttentionShape) and training.how == "rl":
+        raise BadInput("the attention policy is trained by imitation only; add --how sl, or use --net graph")
     policy = make_policy(shape, training.seed)
     optimizer = torch.optim.Adam(policy.parameters(), lr=training.learning_rate, weight_decay=WEIGHT_DECAY)
     return Trainee(policy, optimizer, 0, [])
 
 
-def resume(path: Path, shape: Shape, training: Training) -> Trainee:
+def resume(path: Path, shape: AnyShape, training: Training) -> Trainee:
     """The trainee of a checkpoint; raises BadInput for one of another architecture."""
     state: dict[str, Any] = torch.load(path, weights_only=True)
     if state["shape"] != asdict(shape):
@@ -120,7 +140,7 @@ def global_tasks(training: Training) -> Tasks:
     return draw
 
 
-def local_tasks(training: Training, first: Policy, local: Policy) -> Tasks:
+def local_tasks(training: Training, first: AnyPolicy, local: AnyPolicy) -> Tasks:
     """Pairs of neighbouring routes: instances partitioned by the frozen global policy, then 0 to ``levels`` - 1 greedy
     levels of the local policy as it stands, then the pairs of the next level."""
 
@@ -147,30 +167,36 @@ def pairs_of(instance: Instance, circle: Sequence[list[int]]) -> list[Sub]:
     return [cut_out(instance, [circle[k] for k in group]) for group in groups(len(circle), 2)]
 
 
-def level_by_policy(policy: Policy, circle: list[list[int]], subs: Sequence[Sub], samples: int = 0) -> list[list[int]]:
+def level_by_policy(
+    policy: AnyPolicy, circle: list[list[int]], subs: Sequence[Sub], samples: int = 0
+) -> list[list[int]]:
     """One level: every pair partitioned again by the policy, accepted by the paper's rule."""
     del circle
     new = policy_groups(policy, [(sub.instance, sub.routes) for sub in subs], samples)
-    kept = [n if improves(s.instance, n, s.routes) else s.routes for n, s in zip(new, subs, strict=True)]
-    return [route for sub, routes in zip(subs, kept, strict=True) for route in sub.back(routes)]
+    return accepted(subs, new)
 
 
 def train(
-    trainee: Trainee, tasks: Tasks, training: Training, until: Callable[[int], bool]
+    trainee: Trainee,
+    tasks: Tasks,
+    training: Training,
+    until: Callable[[int], bool],
+    local: AnyPolicy | None = None,
 ) -> Iterator[dict[str, float]]:
-    """Steps until ``until(step)``; yields what each saw: mean cost, loss, share of flat groups, gradient norm."""
+    """Steps until ``until(step)``; yields what each saw: mean cost, loss, share of flat groups, gradient norm.
+
+    The reward "after" needs ``local``, whose levels come before it; then also the share of partitions that they made
+    cheaper is told.
+    """
+    if (training.reward == "after") != (local is not None):
+        raise BadInput(f"reward '{training.reward}' {'needs a' if local is None else 'takes no'} local policy")
     policy, shape = trainee.policy, trainee.policy.shape
     torch.set_num_threads(1)
     while not until(trainee.step):
         begun = time.process_time()
         drawn = tasks(trainee.step)
         boards = [make_board(task.instance, shape, task.most) for task in drawn]
-        policy.train()
-        graphs = gather(boards, shape)
-        scores, starts = policy(graphs)
-        loss, seen = (_reinforce if training.how == "rl" else _imitate)(
-            drawn, boards, (graphs, scores, starts), training, trainee.step
-        )
+        loss, seen = _loss(policy, drawn, boards, (training, local), trainee.step)
         if not torch.isfinite(loss):
             raise WorkFailed(f"the loss is {loss.item()} at step {trainee.step}; lower the learning rate")
         trainee.optimizer.zero_grad()
@@ -193,23 +219,78 @@ def _reinforce(
     drawn: Sequence[Task],
     boards: Sequence[Board],
     out: tuple[Any, torch.Tensor, torch.Tensor],
-    training: Training,
+    how: tuple[Training, AnyPolicy | None],
     step: int,
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """The policy-gradient loss: samples of one instance are each other's baseline."""
-    graphs, scores, starts = out
+    (graphs, scores, starts), (training, local) = out, how
     tried = episodes(graphs, scores.detach(), starts.detach(), boards, training.samples, training.seed * 7 + step)
-    rewards, logs = [], []
+    partitions, costs, logs = [], [], []
     for k, (task, board) in enumerate(zip(drawn, boards, strict=True)):
         a, b = graphs.offsets[k], graphs.offsets[k + 1]
         ground = make_ground(task.instance, 0)
-        rewards.append([-polished(ground, routes_of_actions(actions))[1] for actions in tried[k]])
+        ended = [polished(ground, routes_of_actions(actions)) for actions in tried[k]]
+        partitions.append([routes for routes, _ in ended])
+        costs.append([value for _, value in ended])
         logs.append(log_probabilities([replay(board, actions) for actions in tried[k]], scores[a:b], starts[a:b]))
-    earned = torch.tensor(rewards, dtype=torch.float32)
+    seen, earned = {"cost": float(np.mean(costs))}, -torch.tensor(costs, dtype=torch.float32)
+    if local is not None:
+        after = costs_after(local, [task.instance for task in drawn], partitions, training.reward_levels)
+        seen |= {"after": float(after.mean()), "improved": float((after < np.array(costs) - 1e-9).mean())}
+        earned = -torch.tensor(after, dtype=torch.float32)
     sample = Sample(earned, torch.stack(logs), _uniformity(graphs, scores))
     loss = objective(sample, Reinforce(convention="center", entropy_bonus=training.entropy))
     flat = (earned.max(1).values == earned.min(1).values).float().mean()
-    return loss, {"cost": float(-earned.mean()), "flat": float(flat)}
+    return loss, {**seen, "flat": float(flat)}
+
+
+def costs_after(
+    local: AnyPolicy, instances: Sequence[Instance], partitions: Sequence[Sequence[list[list[int]]]], levels: int
+) -> np.ndarray:
+    """Costs after so many greedy levels of the local policy of every partition: (instances, samples). The pairs of all
+    partitions go through the network together."""
+    here = [(instance, routes) for instance, tries in zip(instances, partitions, strict=True) for routes in tries]
+    for level in range(levels):
+        cut = [pairs_of(one, rotated(one, routes, 1 if level else 0)) for one, routes in here]
+        new = policy_groups(local, [(sub.instance, sub.routes) for subs in cut for sub in subs]) if here else []
+        at = 0
+        for k, subs in enumerate(cut):
+            here[k] = (here[k][0], accepted(subs, new[at : at + len(subs)]))
+            at += len(subs)
+    costs = [cost(instance, routes) for instance, routes in here]
+    return np.array(costs).reshape(len(instances), -1)
+
+
+def accepted(subs: Sequence[Sub], new: Sequence[list[list[int]]]) -> list[list[int]]:
+    """The routes of a level: a pair's new ones where the paper's rule takes them, else its old ones."""
+    kept = [n if improves(s.instance, n, s.routes) else s.routes for n, s in zip(new, subs, strict=True)]
+    return [route for sub, routes in zip(subs, kept, strict=True) for route in sub.back(routes)]
+
+
+def _loss(
+    policy: AnyPolicy, drawn: Sequence[Task], boards: Sequence[Board], how: tuple[Training, AnyPolicy | None], step: int
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """One step's loss and what it saw, by network and by how it is trained."""
+    training = how[0]
+    if isinstance(policy, Attention):
+        return _imitate_steps(policy, drawn, boards, training, step)
+    policy.train()
+    graphs = gather(boards, policy.shape)
+    scores, starts = policy(graphs)
+    out = (graphs, scores, starts)
+    if training.how == "sl":
+        return _imitate(drawn, boards, out, training, step)
+    return _reinforce(drawn, boards, out, how, step)
+
+
+def _label(task: Task, actions: np.ndarray, training: Training, step: int) -> tuple[list[list[int]], float]:
+    """A decoded partition refined by the room's own search, the fullest routes first (as the authors order their
+    labels); and the cost before."""
+    from backcast.routing.hlgp import Settings, solve
+
+    routes, before = polished(make_ground(task.instance, 0), routes_of_actions(actions))
+    label = solve(task.instance, settings=Settings(iterations=training.refine, seed=step), routes=routes)
+    return sorted(label.routes, key=lambda route: -int(task.instance.demands[route].sum())), before
 
 
 def _imitate(
@@ -220,21 +301,41 @@ def _imitate(
     step: int,
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """Minus the log-probability per step of refined partitions: decode, refine by the room's own search, imitate."""
-    from backcast.routing.hlgp import Settings, solve
-
     graphs, scores, starts = out
     tried = episodes(graphs, scores.detach(), starts.detach(), boards, 1, training.seed * 7 + step)
     losses, costs, off, steps = [], [], 0, 0
     for k, (task, board) in enumerate(zip(drawn, boards, strict=True)):
         a, b = graphs.offsets[k], graphs.offsets[k + 1]
-        routes, before = polished(make_ground(task.instance, 0), routes_of_actions(tried[k][0]))
-        label = solve(task.instance, settings=Settings(iterations=training.refine, seed=step), routes=routes)
-        # The fullest routes first, as the authors order their labels.
-        load = {tuple(route): int(task.instance.demands[route].sum()) for route in label.routes}
-        ordered = sorted(label.routes, key=lambda route: -load[tuple(route)])
-        found = replay(board, actions_of(ordered))
+        routes, before = _label(task, tried[k][0], training, step)
+        found = replay(board, actions_of(routes))
         losses.append(-log_probabilities([found], scores[a:b], starts[a:b])[0] / max(1, len(found.rows)))
         costs.append(before)
         off, steps = off + found.off, steps + len(found.rows) + found.off
     loss = torch.stack(losses).mean() - training.entropy * _uniformity(graphs, scores)
     return loss, {"cost": float(np.mean(costs)), "off_list": off / max(1, steps)}
+
+
+STATES = 512
+"""States of a step's labels that the attention policy learns from, drawn at random."""
+
+
+def _imitate_steps(
+    policy: Attention, drawn: Sequence[Task], boards: Sequence[Board], training: Training, step: int
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """Minus the mean log-probability of single steps of refined partitions, each from its own rest of the problem."""
+    tried = decoded_by_attention(policy, boards, 1, training.seed * 7 + step)
+    rng, costs, off = np.random.default_rng([training.seed + 2, step]), list[float](), 0
+    states, taken = list[State](), list[int]()
+    for task, board, actions in zip(drawn, boards, tried, strict=True):
+        routes, before = _label(task, actions[0], training, step)
+        found, ways, left_out = followed(board, policy.shape.near, routes)
+        states, taken, off = states + found, taken + ways, off + left_out
+        costs.append(before)
+    if not states:
+        raise WorkFailed(f"no step of the labels has a probability at step {step}; give the policy more neighbours")
+    share = off / (off + len(states))
+    chosen = rng.permutation(len(states))[:STATES]
+    policy.train()
+    logs = log_probabilities_of(policy, [states[k] for k in chosen])
+    picked = logs.gather(1, torch.tensor([[taken[k]] for k in chosen]))
+    return -picked.mean(), {"cost": float(np.mean(costs)), "off_list": share}

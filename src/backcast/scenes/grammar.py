@@ -1,4 +1,6 @@
-"""The grammar of one request: exactly these frames, known names, no repeats, then the end; and scores under it.
+"""The grammar of one request: exactly these frames, known names in the vocabulary's order, then the end; and scores.
+
+Names ascend, as in every text of ``render``: a graph has one text, nothing is named twice.
 
 A text is a sequence of slots, each with the strings that may stand there; a string ends with its separator, so none is
 the beginning of another ("in;" and "in_front_of;"). A trie over the tokens of a slot's strings gives the legal tokens
@@ -43,10 +45,8 @@ class Listing:
             return () if chosen and chosen[-1] == END else (END,)
         if items is None:
             return (f"Frame {self.frames[frame]}: ",)
-        left = [self.vocabulary.objects[o] for o in self.vocabulary.candidates]
-        said = {item.rstrip(", \n") for item in items}
-        names = [name for name in left if name not in said]
-        more = [f"{name}, " for name in names] if len(names) > 1 else []
+        names = _after(items, [self.vocabulary.objects[o] for o in self.vocabulary.candidates])
+        more = [f"{name}, " for name in names[:-1]]
         return (*more, *(f"{name}\n" for name in names), *((f"{NOTHING}\n",) if not items else ()))
 
 
@@ -67,10 +67,9 @@ class Labelling:
         number = sum(item.endswith("; ") for item in items)
         group = self.vocabulary.groups[number]
         close = "\n" if number == len(self.vocabulary.groups) - 1 else "; "
-        since = list(items[_last_close(items) :])
-        said = {item.rstrip(", ") for item in since}
-        names = [name for name in group.predicates if name not in said]
-        more = [f"{name}, " for name in names] if group.arity == "many" and len(names) > 1 else []
+        since = items[_last_close(items) :]
+        names = _after(since, group.predicates)
+        more = [f"{name}, " for name in names[:-1]] if group.arity == "many" else []
         none = (f"{NONE}{close}",) if group.allow_empty and not since else ()
         return (*more, *(f"{name}{close}" for name in names), *none)
 
@@ -84,6 +83,16 @@ def _position(chosen: Sequence[str]) -> tuple[int, list[str] | None]:
             since = list(chosen[i + 1 :])
             break
     return done, (since[1:] if since and since[0] != END else None)
+
+
+def _after(items: Sequence[str], names: Sequence[str]) -> Sequence[str]:
+    """The names that stand after the last one said."""
+    return names[names.index(bare(items[-1])) + 1 :] if items else names
+
+
+def bare(string: str) -> str:
+    """A slot's string without what separates it from the next."""
+    return string.rstrip(",; \n")
 
 
 def _last_close(items: Sequence[str]) -> int:

@@ -86,7 +86,7 @@ def parse_scene(text: str, vocabulary: Vocabulary) -> tuple[Frame, ...]:
     numbers: list[int] = []
     graph: dict[int, tuple[int, ...]] = {}
     for number, line in enumerate(text.split("\n"), start=1):
-        head = re.fullmatch(r"Frame (\d+(?:, \d+)*):", line)
+        head = re.fullmatch(r"Frame (-?\d+(?:, -?\d+)*):", line)
         if head:
             frames += [Frame(n, graph) for n in numbers]
             numbers, graph = [int(n) for n in head.group(1).split(", ")], {}
@@ -147,6 +147,47 @@ def read_labelling(text: str, requested: Sequence[int], vocabulary: Vocabulary) 
         return _names(short.replace(";", ","), known, mended)
 
     return _read(text, requested, labels)
+
+
+def read_graph(text: str, vocabulary: Vocabulary) -> tuple[dict[int, tuple[int, ...]], Counter[str]]:
+    """One graph from free text, a line "object: labels" each, by the same rules; and what had to be mended.
+
+    An object with a group that lacks its label is dropped; of several labels of a one-of group the first of the
+    vocabulary counts; of an object given twice the last.
+    """
+    mended: Counter[str] = Counter()
+    known = {_plain(vocabulary.objects[o]): o for o in vocabulary.candidates}
+    graph: dict[int, tuple[int, ...]] = {}
+    for line in text.split("\n"):
+        name, _, rest = line.partition(":")
+        words = _plain(name.strip(" -*>#.`"))
+        if not line.strip() or words in ("frame", END, NOTHING) or re.fullmatch(r"frame -?\d+", words):
+            continue
+        if words not in known:
+            mended["unknown names" if rest.strip() else "prose"] += 1
+            continue
+        held = _whole(read_labelling(f"Frame 0: {rest}", [0], vocabulary), vocabulary, mended)
+        if held is None:
+            mended["objects without a label"] += 1
+            continue
+        mended["objects given twice"] += known[words] in graph
+        graph[known[words]] = held
+    return graph, Counter({key: n for key, n in mended.items() if n})
+
+
+def _whole(read: Read, vocabulary: Vocabulary, mended: Counter[str]) -> tuple[int, ...] | None:
+    """The labels of one object, or None where a group lacks its own."""
+    mended.update(read.mended)
+    held: list[int] = []
+    for group, ids in zip(vocabulary.groups, vocabulary.slices, strict=True):
+        mine = [r for r in read.frames[0] if r in range(ids.start, ids.stop)]
+        if not mine and not group.allow_empty:
+            return None
+        if group.arity == "one" and len(mine) > 1:
+            mended["second labels"] += 1
+            mine = mine[:1]
+        held += mine
+    return tuple(held)
 
 
 def _plain(name: str) -> str:

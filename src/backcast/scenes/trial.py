@@ -7,7 +7,7 @@ from pathlib import Path
 from backcast.core.errors import BadInput, nearest
 from backcast.scenes.counts import Forecaster, Markov, Neighbours, Persistence, forecast_all
 from backcast.scenes.forecast import Case, GraphForecast, cases
-from backcast.scenes.problems.clip import Clip, Clips
+from backcast.scenes.problems.clip import Clip, Clips, Frame
 from backcast.scenes.problems.split import folds
 
 Fit = Callable[[Clips], Forecaster]
@@ -22,7 +22,7 @@ COUNTS: dict[str, Fit] = {
 
 
 def forecaster(name: str, clips: Clips) -> Fit:
-    """A count model to be fitted, or the fitted model of a folder, by name or path.
+    """A count model to be fitted, the fitted model of a folder, or a language model as it comes, by name or path.
 
     Raises BadInput for an unknown one (naming the nearest), for a model of another vocabulary, and for one that was
     fitted on a clip that it would be asked of.
@@ -30,17 +30,31 @@ def forecaster(name: str, clips: Clips) -> Fit:
     if name in COUNTS:
         return COUNTS[name]
     folder = Path(name)
-    if not folder.is_dir():
-        raise BadInput(f"unknown model '{name}': neither a folder nor a count model{nearest(name, COUNTS)}")
-    from backcast.scenes.ootsm.model import TwoStage
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        return _fitted(folder, clips)
+    from backcast.lm.models import ALIASES, is_endpoint, load
 
-    model = TwoStage.load(folder)
+    if not (folder.is_dir() or is_endpoint(name) or name in ALIASES or name.endswith(".gguf")):
+        raise BadInput(
+            f"unknown model '{name}': neither a count model, a folder, a language model nor a server's address"
+            f"{nearest(name, [*COUNTS, *ALIASES])}"
+        )
+    from backcast.scenes.ootsm.language import zero_shot
+
+    lm = load(name)
+    return lambda train: zero_shot(lm, Markov.fit(train))
+
+
+def _fitted(folder: Path, clips: Clips) -> Fit:
+    from backcast.scenes.ootsm.stored import load
+
+    model = load(folder)
     if model.vocabulary != clips.vocabulary:
-        raise BadInput(f"'{name}' was fitted on another vocabulary than that of these clips; convert them together")
+        raise BadInput(f"'{folder}' was fitted on another vocabulary than that of these clips; convert them together")
     asked = {clip.id for clip in clips.clips if clip.split != "train"}
     seen = sorted(asked & set(model.known))
     if seen:
-        raise BadInput(f"'{name}' was fitted on clip '{seen[0]}' ({len(seen)} in all); ask of clips it has not seen")
+        raise BadInput(f"'{folder}' was fitted on clip '{seen[0]}' ({len(seen)} in all); ask of clips it has not seen")
     return lambda _: model
 
 
@@ -56,12 +70,15 @@ class Trial:
     """In words: which clips the models were fitted on."""
 
 
-def put(clips: Clips, fraction: float, fits: Mapping[str, Fit], train: Clips | None = None) -> Trial:
+def put(
+    clips: Clips, fraction: float, fits: Mapping[str, Fit], train: Clips | None = None, seen: Clips | None = None
+) -> Trial:
     """Every fit's forecasts of the clips cut at ``fraction``.
 
     Fitted on ``train``; without it on the clips whose split is "train", the others being asked; without splits in up
     to five folds of groups, each asked of models fitted on the rest. A clip is never asked of a model that saw its
-    group. Raises BadInput when vocabularies differ or nothing is left to ask.
+    group. With ``seen`` (captured graphs) models are shown its frames up to the cut in place of the clips' own; the
+    cases keep the clips' own. Raises BadInput when vocabularies differ or nothing is left to ask.
     """
     parts, fitted_on = _parts(clips, train)
     asked: list[Case] = []
@@ -71,12 +88,21 @@ def put(clips: Clips, fraction: float, fits: Mapping[str, Fit], train: Clips | N
         mine, missed = cases(test, fraction)
         asked += mine
         skipped += missed
+        questions = [(case.id, case.seen if seen is None else _shown(case, seen), case.future) for case in mine]
         for name, fit in fits.items() if mine else ():
             model = fit(replace(clips, clips=tuple(rest)))
-            answers[name] += forecast_all(model, [(case.id, case.seen, case.future) for case in mine])
+            answers[name] += forecast_all(model, questions)
     if not asked:
         raise BadInput(f"no clip leaves a future frame at horizon {fraction} ({skipped} looked at); observe less")
     return Trial(asked, answers, skipped, fitted_on)
+
+
+def _shown(case: Case, seen: Clips) -> tuple[Frame, ...]:
+    found = next((clip.frames for clip in seen.clips if clip.id == case.id), ())
+    shown = tuple(frame for frame in found if frame.index <= case.seen[-1].index)
+    if not shown:
+        raise BadInput(f"no captured frame of clip '{case.id}' up to frame {case.seen[-1].index}; capture it")
+    return shown
 
 
 def _parts(clips: Clips, train: Clips | None) -> tuple[list[tuple[Sequence[Clip], Sequence[Clip]]], str]:

@@ -10,7 +10,7 @@ from backcast.core import stats
 from backcast.core.errors import BadInput
 from backcast.core.progress import Progress
 from backcast.lm.base import LM, Prompt, Sampling, Scoring
-from backcast.text.problems.question import Question
+from backcast.text.problems.question import Question, refuse_free
 from backcast.text.score import choose, judge
 
 Form = Literal["letter", "text"]
@@ -65,7 +65,11 @@ def by_generation(
     boxed: bool = True,
     ask: Callable[[Question], str] | None = None,
 ) -> Answers:
-    """Lets the model write an answer to each question and reads it (``score.judge``); ``ask`` words the question."""
+    """Lets the model write an answer to each question and reads it (``score.judge``); ``ask`` words the question.
+
+    Raises BadInput for a ``free`` question.
+    """
+    refuse_free(questions)
     drawn, ask = [], ask or asked
     with Progress(f"{model.name} answers", len(questions)) as progress:
         for start in range(0, len(questions), 16):

@@ -37,8 +37,8 @@ class Curation:
     """Most tokens of one answer."""
     per_level: int = 200
     """Questions drawn of each level (1,200 in six levels, as each of AlphaMed's subsets has)."""
-    levels: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
-    """Levels that are drawn from; the band."""
+    levels: tuple[int, ...] = ()
+    """Levels that are drawn from, 1 (always right) to answers + 1 (never); none named: all."""
     group: int = 8
     """Answers per question in training, for the forecast of effective groups."""
     duplicate_share: float = 0.8
@@ -56,13 +56,20 @@ class Curation:
         if self.group < 2:
             raise ValueError(f"group must be at least 2, found {self.group}: one answer has nothing to compare with")
         top = self.answers + 1
-        if not self.levels or not all(1 <= level <= top for level in self.levels):
+        if not all(1 <= level <= top for level in self.levels):
             raise ValueError(f"levels must lie in 1..{top} for {self.answers} answers, found {list(self.levels)}")
         if not 0 < self.duplicate_share <= 1:
             raise ValueError(f"duplicate_share must lie in (0, 1], found {self.duplicate_share}")
 
+    @property
+    def band(self) -> tuple[int, ...]:
+        """The levels that are drawn from, each once, in order."""
+        return tuple(sorted(set(self.levels))) or tuple(range(1, self.answers + 2))
 
-def label_stage(folder: Path, questions: Sequence[Question], model: LM, settings: Curation) -> StageResult:
+
+def label_stage(
+    folder: Path, questions: Sequence[Question], model: LM, settings: Curation, note: str = ""
+) -> StageResult:
     """Lets the model answer each question ``answers`` times, keeps the answers as traces, and counts.
 
     For use as the work of ``Run.stage``: questions whose trace is on disk are not asked again.
@@ -88,7 +95,8 @@ def label_stage(folder: Path, questions: Sequence[Question], model: LM, settings
         views=[View("answer", f"{folder.name}/{TRACES}")],
         lineage=[
             f"{len(questions)} questions, {len(repeated)} near-duplicates left out; {settings.answers} answers each by "
-            f"{model.name} at temperature {settings.temperature:g} -> levels 1 to {settings.answers + 1}"
+            f"{model.name} at temperature {settings.temperature:g} -> levels 1 to {settings.answers + 1}",
+            *filter(None, [note]),
         ],
         outputs={"pool": said, "duplicates": repeated, "unparsed_rate": unread},
     )
@@ -102,11 +110,13 @@ def read_labels(folder: Path, questions: Sequence[Question]) -> list[Labelled]:
 
 
 def draw_stage(folder: Path, pool: Sequence[Labelled], settings: Curation) -> StageResult:
-    """Draws the balanced set and writes it as ``questions.jsonl`` into ``folder``."""
-    drawn = draw(pool, settings.per_level, settings.levels, settings.seed)
+    """Draws the balanced set and writes it as ``questions.jsonl`` into ``folder``, each with level and count."""
+    drawn = draw(pool, settings.per_level, settings.band, settings.seed)
     must_act("curation", len(drawn.chosen), len(pool))
     picture = _picture(pool, drawn, settings)
-    lines = [json.dumps(question.row(), ensure_ascii=False) + "\n" for question in drawn.questions()]
+    counts = [{"correct": one.correct, "answers": one.n} for one in drawn.chosen]
+    rows = [{**question.row(), **count} for question, count in zip(drawn.questions(), counts, strict=True)]
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "questions.jsonl", "".join(lines))
     write_atomic(folder / "pool.svg", picture)
@@ -145,7 +155,8 @@ def _label(questions: Sequence[Question], model: LM, settings: Curation) -> list
             "tokens": fmean(one.tokens for one in drawn),
             "answers": [one.text for one in drawn],
             "right": question.answer,
-            "model": model.fingerprint,
+            "model": model.name,
+            "fingerprint": model.fingerprint,
             "temperature": settings.temperature,
             "prompt": asked(question),
         }
@@ -190,7 +201,7 @@ def _tables(said: dict[str, Any], repeated: dict[str, str]) -> list[Table]:
 
 
 def _shortfall(drawn: Draw, settings: Curation) -> Table:
-    counts = {level: sum(one.level == level for one in drawn.chosen) for level in sorted(set(settings.levels))}
+    counts = {level: sum(one.level == level for one in drawn.chosen) for level in settings.band}
     rows = [[level, settings.per_level, count, drawn.missing.get(level, 0)] for level, count in counts.items()]
     return Table("Drawn", ["level", "asked for", "drawn", "missing"], rows)
 
@@ -205,8 +216,8 @@ def _picture(pool: Sequence[Labelled], drawn: Draw, settings: Curation) -> str:
         teaches = forecast(here, settings.group)["expected"]
         note = "" if teaches is None else f"{teaches:.0%} will teach"
         rows.append(Bar(f"level {level}", len(here), sum(one.level == level for one in drawn.chosen), note))
-    return bars(f"The pool by difficulty, and what was drawn ({len(drawn.chosen)} of {len(pool)})", rows)
+    return bars(f"The pool by difficulty; dark: drawn ({len(drawn.chosen)} of {len(pool)})", rows)
 
 
 def _band(settings: Curation) -> str:
-    return ", ".join(str(level) for level in sorted(set(settings.levels)))
+    return ", ".join(map(str, settings.band))

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from backcast.core.credit import effective_chance, expected_effective_chance
 from backcast.core.errors import BadInput
 from backcast.core.text import ngrams, words
 from backcast.text.problems.question import Question
@@ -42,36 +43,18 @@ def buckets(correct: int, n: int = 8) -> str:
     return "hard" if share < 3 else "medium" if share < 6 else "easy"
 
 
-def effective(p: float, group: int) -> float:
-    """How likely ``group`` answers hold right and wrong ones, so that the question teaches: 1 - p^G - (1-p)^G."""
-    return 1.0 - p**group - (1.0 - p) ** group
-
-
-def expected_effective(correct: int, n: int, group: int) -> float:
-    """``effective`` averaged over what p may be after ``correct`` of ``n``: Beta(correct + 1/2, n - correct + 1/2).
-
-    The plain formula calls a question with 5 of 5 right worthless; it only probably is.
-    """
-    a, b = correct + 0.5, n - correct + 0.5
-    return 1.0 - _moment(a, b, group) - _moment(b, a, group)
-
-
-def _moment(a: float, b: float, k: int) -> float:
-    """E[p^k] under Beta(a, b)."""
-    return math.exp(math.lgamma(a + k) + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(a + b + k))
-
-
 def forecast(pool: Sequence[Labelled], group: int) -> dict[str, float | None]:
     """The share of effective groups that training on this pool begins with, for groups of ``group`` answers.
 
-    ``plain`` takes each question's pass rate as its p, ``expected`` averages over what p may be.
+    ``plain`` takes each question's pass rate as its p and so calls one with 5 of 5 right worthless; ``expected``
+    averages over what p may be (uniform before the first answer).
     """
     if group < 2:
         raise BadInput(f"group must be at least 2, found {group}: one answer has nothing to compare with")
     if not pool:
         return {"plain": None, "expected": None}
-    plain = [effective(one.correct / one.n, group) for one in pool]
-    expected = [expected_effective(one.correct, one.n, group) for one in pool]
+    plain = [effective_chance(one.correct / one.n, group) for one in pool]
+    expected = [expected_effective_chance(one.correct, one.n, group) for one in pool]
     return {"plain": sum(plain) / len(plain), "expected": sum(expected) / len(expected)}
 
 

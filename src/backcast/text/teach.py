@@ -10,10 +10,9 @@ from backcast.core.run import Gap, StageResult, Table, View
 from backcast.core.trace import Trace, TraceLog
 from backcast.core.vitals import Vital
 from backcast.lm.base import LM, Sampling
-from backcast.lm.chat import last_answer
 from backcast.text.answers import Answers, asked, baselines, by_generation, by_likelihood
 from backcast.text.problems.question import Question
-from backcast.text.score import equivalent, judge, option_reward
+from backcast.text.score import judge, option_reward
 
 METRIC = "1 - accuracy"
 
@@ -63,8 +62,8 @@ def rule_reward(
         if rule == "choice":
             found += option_reward([given], [known], [texts or ()])
         else:
-            said = last_answer(given if isinstance(given, str) else str(given[-1]["content"]))
-            found.append(float(said is not None and equivalent(said, known)))
+            said = given if isinstance(given, str) else str(given[-1]["content"])
+            found.append(float(judge(Question("", "", known, rule), said).value == 1.0))  # type: ignore[arg-type]
     return found
 
 

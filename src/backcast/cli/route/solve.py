@@ -17,25 +17,27 @@ class Solve:
     far."""
 
     files: Positional[tuple[str, ...]]
-    """.vrp or .csv files (id,x,y,demand, the depot first), or uniform:N:INDEX, an instance of the paper's test set."""
+    """.vrp files (VRPLIB: also time windows, several depots, types of vehicles), .txt files in Solomon's format, .csv
+    files (id,x,y,demand, the depot first), or uniform:N:INDEX, an instance of the paper's test set."""
     seconds: float | None = None
     """For each file (default 10 where no --iterations are given)."""
     iterations: int | None = None
     """Of the engine, for each file; with it alone the same command gives the same routes."""
     jobs: int = 1
     """Workers."""
-    engine: str = "sisr"
+    engine: str = "auto"
     """sisr (the room's own search), pyvrp, exact (groups of up to 12 customers), or policy (pairs by the local
-    policy)."""
+    policy); auto: sisr, or pyvrp for time windows, several depots and types of vehicles."""
     policy: str = ""
     """Folder of policies that route train wrote, for --engine policy and --start policy."""
-    start: str = "savings"
-    """savings, sweep, policy (the global one), or a .sol file."""
+    start: str = "auto"
+    """savings, sweep, pyvrp (its first feasible routes), policy (the global one), or a .sol file; auto: savings, or
+    pyvrp where the engine has to be."""
     group: int = 6
     """Neighbouring routes solved together by the engines pyvrp and exact."""
     capacity: int | None = None
     """Of a vehicle, for CSV files; in place of the file's own for others."""
-    rounding: Literal["auto", "none", "nearest", "floor", "ceil"] = "auto"
+    rounding: Literal["auto", "none", "nearest", "floor", "ceil", "tenth"] = "auto"
     """How distances are rounded; auto: as the file's convention says."""
     seed: int = 0
     out: Path = Path("runs/route-solve")
@@ -49,7 +51,7 @@ def solve(options: Solve) -> list[dict[str, Any]]:
     from backcast.routing.problems import read_instance
 
     if not options.files:
-        raise BadInput("no instance; give .vrp or .csv files, or uniform:1000:0")
+        raise BadInput("no instance; give .vrp, .txt or .csv files, or uniform:1000:0")
     settings = Settings(
         engine=options.engine,  # type: ignore[arg-type]  # checked by Settings
         start=options.start,
@@ -84,7 +86,7 @@ def _one(instance: Any, options: Solve, settings: Any) -> dict[str, Any]:
     pictures = _pictures(base, instance, found)
     result = {
         "instance": instance.id,
-        "cost": cost(instance, found.routes, None if instance.metric == "matrix" else "exact"),
+        "cost": cost(instance, found.routes, None if instance.metric in ("matrix", "tenth") else "exact"),
         "cost_rounded": None if instance.metric == "matrix" else cost(instance, found.routes, "nearest"),
         "metric": instance.metric,
         "feasible": not faults(instance, found.routes),
@@ -107,14 +109,11 @@ def _one(instance: Any, options: Solve, settings: Any) -> dict[str, Any]:
 def _pictures(base: Path, instance: Any, found: Any) -> list[str]:
     """The routes of the start, of early levels and of the end; cost against time."""
     from backcast.core.files import write_atomic
-    from backcast.routing.draw import routes_picture, trace_picture
-    from backcast.routing.score import cost
+    from backcast.routing.draw import levels_picture, trace_picture
 
     pictures = {".trace.svg": trace_picture({instance.id: found.trace}, "Cost against time", instance.best_known)}
     if instance.coords is not None and found.routes:
-        panels = [("start", found.levels[0]), ("end", found.routes)]
-        shown = [(f"{name}: {cost(instance, routes):,.6g}, {len(routes)} routes", routes) for name, routes in panels]
-        pictures[".svg"] = routes_picture(instance, shown)
+        pictures[".svg"] = levels_picture(instance, found.levels)
     for suffix, text in pictures.items():
         write_atomic(base.with_name(base.name + suffix), text)
     return [str(base.with_name(base.name + suffix)) for suffix in pictures]
@@ -128,7 +127,7 @@ def show_solve(result: list[dict[str, Any]]) -> None:
     for name in ("start", "cost", "best known", "gap", "vehicles", "seconds"):
         table.add_column(name, justify="right")
     for row in result:
-        shown = row["cost"] if row["metric"] in ("exact", "matrix") else row["cost_rounded"]
+        shown = row["cost"] if row["metric"] in ("exact", "matrix", "tenth") else row["cost_rounded"]
         best = "unknown" if row["best_known"] is None else f"{row['best_known']:,.6g}"
         gap = "not measured" if row["gap"] is None else f"{row['gap']:.2f} %"
         stopped = " (stopped)" if row["interrupted"] else ""

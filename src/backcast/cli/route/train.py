@@ -26,6 +26,10 @@ class Train:
     """Partitions sampled for each instance."""
     features: Literal["repaired", "paper"] = "repaired"
     """paper: the released program's features and candidates."""
+    net: Literal["graph", "attention"] = "graph"
+    """graph: one pass scores all candidates; attention: the supervised variant's, read anew at every step (sl)."""
+    reward: Literal["before", "after"] = "before"
+    """Of the global policy (rl): the cost before local levels (the released program), or after them (the paper)."""
     held_out: int = 40
     """Instances that the policies are scored on."""
     seed: int = 0

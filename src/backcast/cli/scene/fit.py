@@ -17,29 +17,38 @@ class Fit:
     clips: Positional[Path]
     """A clips file; with splits, those marked 'train' are used."""
     model: str = "tiny"
-    """tiny: two decoders of a closed vocabulary, made from nothing on the CPU."""
+    """tiny: two decoders of a closed vocabulary, made from nothing on the CPU; or a language model (smollm2, a folder,
+    a .gguf file, a hub id), which gets an adapter (LoRA) for each stage."""
     horizon: float = 0.5
     """Observed share at which the weights of counts and the listing threshold are chosen, on held-out clips."""
     out: Path = Path("scene-model")
     """The folder to write."""
-    steps: int = 600
-    """Of each stage."""
-    width: int = 64
-    """Of the decoders."""
-    layers: int = 2
-    """Of the decoders."""
-    batch: int = 24
-    """Clips a step."""
-    dropout: float = 0.3
-    """Of the decoders."""
-    rate: float = 3e-3
-    """Highest learning rate."""
-    beta: float = 0.3
-    """How much less far frames weigh in stage 1."""
-    transition: float = 0.03
-    """Weight of the transition prior in stage 2."""
+    steps: int | None = None
+    """Of each stage (default: tiny 600, language models 200)."""
+    batch: int | None = None
+    """Clips (tiny, default 24) or questions (language models, default 4) a step."""
+    dropout: float | None = None
+    """Of the decoders (default 0.3) or the adapters (0.05)."""
+    rate: float | None = None
+    """Highest learning rate (default: tiny 0.003, language models 0.0003)."""
+    beta: float | None = None
+    """How much less far frames weigh in stage 1 (default 0.3)."""
+    width: int | None = None
+    """Of the tiny decoders (default 64)."""
+    layers: int | None = None
+    """Of the tiny decoders (default 2)."""
+    transition: float | None = None
+    """Weight of the transition prior in stage 2 of the tiny decoders (default 0.03)."""
+    rank: int | None = None
+    """Of the adapters of a language model (default 32)."""
+    held_out: int | None = None
+    """Most held-out clips on which a language model's mixture is chosen (default 12)."""
     seed: int = 0
     """Of everything."""
+
+
+BOTH = ("steps", "batch", "dropout", "rate", "beta")
+TINY, LANGUAGE = (*BOTH, "width", "layers", "transition"), (*BOTH, "rank", "held_out")
 
 
 def fit(options: Fit) -> dict[str, Any]:
@@ -48,38 +57,66 @@ def fit(options: Fit) -> dict[str, Any]:
 
     from backcast.scenes.problems import read_clips
 
-    if options.model != "tiny":
-        raise BadInput(f"--model {options.model}: only 'tiny' can be fitted so far")
     if (options.out / "scenes.json").exists():
         raise BadInput(f"--out {options.out} holds a model already; name another folder")
+    given = _given(options)
     clips = read_clips(options.clips)
-    if not 0 < options.horizon < 1:
-        raise BadInput(f"--horizon {options.horizon}: give the observed share, between 0 and 1")
     marked = clips.only("train")
     train = marked if marked.clips else clips
-    from backcast.scenes.ootsm.fitting import fit as fit_stages
-    from backcast.scenes.ootsm.settings import Settings
-
-    names = ("width", "layers", "steps", "batch", "dropout", "rate", "beta", "transition")
-    given = {name: getattr(options, name) for name in names}
-    try:
-        settings = Settings(**given, fraction=options.horizon, seed=options.seed)
-    except ValueError as error:
-        raise BadInput(str(error)) from None
     start = time.monotonic()
-    model = fit_stages(train, settings)
-    model.save(options.out, {**given, "seed": options.seed})
-    parameters = sum(p.numel() for part in (model.listing, model.labelling) for p in part.parameters())
+    found, parameters = (_fit_tiny if options.model == "tiny" else _adapt)(options, train, given)
     return {
         "out": str(options.out),
         "model": options.model,
         "clips": len(train.clips),
         "parameters": parameters,
         "seconds": round(time.monotonic() - start, 1),
-        "objects_weight": list(model.mixture.objects),
-        "predicates_weight": list(model.mixture.predicates),
-        "listed": model.mixture.listed,
+        "objects_weight": list(found.objects),
+        "predicates_weight": list(found.predicates),
+        "listed": found.listed,
     }
+
+
+def _given(options: Fit) -> dict[str, Any]:
+    """The settings that were given; raises BadInput for one that this kind of model has not."""
+    if not 0 < options.horizon < 1:
+        raise BadInput(f"--horizon {options.horizon}: give the observed share, between 0 and 1")
+    names = TINY if options.model == "tiny" else LANGUAGE
+    for name in sorted({*TINY, *LANGUAGE} - {*names}):
+        if getattr(options, name) is not None:
+            kind = "the tiny decoders" if options.model == "tiny" else "a language model"
+            raise BadInput(f"--{name.replace('_', '-')} does nothing for {kind}; leave it out")
+    found = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    return {**found, "fraction": options.horizon, "seed": options.seed}
+
+
+def _fit_tiny(options: Fit, train: Any, given: dict[str, Any]) -> tuple[Any, int]:
+    """(mixture, parameters trained)."""
+    from backcast.scenes.ootsm.fitting import fit as fit_stages
+    from backcast.scenes.ootsm.settings import Settings
+
+    model = fit_stages(train, _settings(Settings, given))
+    model.save(options.out, given)
+    return model.mixture, sum(p.numel() for part in (model.listing, model.labelling) for p in part.parameters())
+
+
+def _adapt(options: Fit, train: Any, given: dict[str, Any]) -> tuple[Any, int]:
+    from backcast.scenes.ootsm.settings import Adapting
+
+    settings = _settings(Adapting, given)
+    from backcast.scenes.ootsm.adapting import adapt, adapter_size
+    from backcast.scenes.ootsm.stored import save_language
+
+    model = adapt(options.model, train, settings, options.out)
+    save_language(model, options.out, options.model, given)
+    return model.mixture, adapter_size(options.out)
+
+
+def _settings(kind: Any, given: dict[str, Any]) -> Any:
+    try:
+        return kind(**given)
+    except ValueError as error:
+        raise BadInput(str(error)) from None
 
 
 def show_fit(result: dict[str, Any]) -> None:

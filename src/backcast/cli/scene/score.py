@@ -29,6 +29,8 @@ class Score:
     """Recall at these places."""
     threshold: float = 0.5
     """Joint probability from which a triplet counts as forecast (mode multi, F1s)."""
+    seen: Path | None = None
+    """Also forecast from these graphs of the same clips, captured or detected, and compare with the clean ones."""
     seconds: bool = False
     """Horizon bins in seconds instead of frames."""
     seed: int = 0
@@ -59,7 +61,13 @@ def score(options: Score) -> dict[str, Any]:
     own = found[options.model]
     summaries = {name: summary(one.total(), one) for name, one in found.items()}
     paired = [name for name in PAIRED if "@" not in name or 10 in rules.ks]
+    captured = None
+    if options.seen is not None:
+        if stored:
+            raise BadInput("--seen needs a model that forecasts, not the file of a forecast; name the model")
+        captured = _captured(options, put(clips, options.horizon, fits, train, read_clips(options.seen)), found, paired)
     return {
+        "captured": captured,
         "model": options.model,
         "videos": len(trial.asked),
         "skipped": trial.skipped,
@@ -76,6 +84,25 @@ def score(options: Score) -> dict[str, Any]:
             name: {metric: _bounds(interval(own, metric, other, options.seed)) for metric in paired}
             for name, other in found.items()
             if name != options.model
+        },
+    }
+
+
+def _captured(options: Score, trial: Any, clean: dict[str, Any], paired: list[str]) -> dict[str, Any]:
+    """Every model's figures when it is shown the captured graphs, and the paired differences to the clean ones."""
+    from backcast.scenes.score import interval, summary, tally
+
+    first = next(iter(clean.values()))
+    found = {
+        name: tally(made, trial.asked, first.vocabulary, first.rules, options.seconds)
+        for name, made in trial.answers.items()
+    }
+    return {
+        "seen": str(options.seen),
+        "models": {name: summary(one.total(), one) for name, one in found.items()},
+        "differences": {
+            name: {metric: _bounds(interval(one, metric, clean[name], options.seed)) for metric in paired}
+            for name, one in found.items()
         },
     }
 
@@ -130,6 +157,7 @@ def show_score(result: dict[str, Any]) -> None:
     _show_sets(out, rows)
     _show_horizons(out, result)
     _show_differences(out, result)
+    _show_captured(out, result, rows)
 
 
 def percent(value: float | None) -> str:
@@ -185,10 +213,43 @@ def _show_differences(out: Any, result: dict[str, Any]) -> None:
     for name in names:
         table.add_column(name, justify="right")
     for other, found in result["differences"].items():
-        cells = []
-        for name in names:
-            one = found[name]
-            bounds = "" if one["low"] is None else f" [{100 * one['low']:+.1f}, {100 * one['high']:+.1f}]"
-            cells.append("-" if one["value"] is None else f"{100 * one['value']:+.1f}{bounds}")
-        table.add_row(other, *cells)
+        table.add_row(other, *(_bounded(found[name]) for name in names))
     out.print(table)
+
+
+def _bounded(one: dict[str, float | None]) -> str:
+    """A difference in points with its interval."""
+    value, low, high = one["value"], one["low"], one["high"]
+    if value is None:
+        return "-"
+    return f"{100 * value:+.1f}" + ("" if low is None or high is None else f" [{100 * low:+.1f}, {100 * high:+.1f}]")
+
+
+def _show_captured(out: Any, result: dict[str, Any], clean: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    if result["captured"] is None:
+        return
+    found = result["captured"]
+    table = Table("", box=None, title=f"Shown {found['seen']} in place of the clean graphs", title_justify="left")
+    names = list(result["intervals"])
+    for name in ("graphs", *names):
+        table.add_column(name, justify="right")
+    for model, line in clean.items():
+        shown = found["models"][model]
+        table.add_row(model, "clean", *(percent(_figure(line, name)) for name in names))
+        table.add_row("", "captured", *(percent(_figure(shown, name)) for name in names))
+        cells = [found["differences"][model][name] for name in names]
+        bounds = [
+            "-" if one["low"] is None else f"[{100 * one['low']:+.1f}, {100 * one['high']:+.1f}]" for one in cells
+        ]
+        table.add_row("", "difference", *bounds)
+    out.print(table)
+
+
+def _figure(line: dict[str, Any], name: str) -> float | None:
+    """A paired metric by its name, from a summary."""
+    first, rest = name.split(" ")
+    part = line["modes"][first] if "@" in rest else line[{"object": "objects"}.get(first, first)]
+    found: float | None = part[rest]
+    return found

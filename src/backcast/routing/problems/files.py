@@ -1,8 +1,7 @@
-"""Instances and solutions in files: VRPLIB (read and written through ``vrplib``) and CSV."""
+"""Instances and solutions in files: VRPLIB and Solomon's format (read through ``vrplib``), and CSV."""
 
 import csv
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,32 +13,39 @@ from backcast.core.errors import BadInput, nearest
 from backcast.core.files import write_atomic
 from backcast.routing.problems.generate import paper_instance
 from backcast.routing.problems.instance import Instance, Metric
-from backcast.routing.score import cost, require_feasible
+from backcast.routing.problems.lines import number, read_text, whole
+from backcast.routing.problems.rich import SECTIONS, is_solomon, read_solomon, variant_lines, variant_of
+from backcast.routing.score import cost, faults, require_feasible
 
-Rounding = Literal["auto", "none", "nearest", "floor", "ceil"]
+Rounding = Literal["auto", "none", "nearest", "floor", "ceil", "tenth"]
 
 METRICS: dict[str, Metric] = {"EUC_2D": "nearest", "CEIL_2D": "ceil", "FLOOR_2D": "floor", "EXPLICIT": "matrix"}
 SCALED = "EXACT_2D"
 """DIMACS's type: straight distances times 1000, rounded; read as coordinates times 1000."""
-KNOWN = {"node_coord", "demand", "depot", "edge_weight", "display_data"}
+KNOWN = {"node_coord", "demand", "depot", "edge_weight", "display_data", *SECTIONS}
 COLUMNS = ("x", "y", "demand")
 
 
 def read_instance(source: str | Path, capacity: int | None = None, rounding: Rounding = "auto") -> Instance:
-    """An instance from a .vrp file, a .csv file (``id,x,y,demand``, the depot first; needs ``capacity``), or
-    ``uniform:N[:index]``, the paper's test set.
+    """An instance from a .vrp file, a file in Solomon's format, a .csv file (``id,x,y,demand``, the depot first; needs
+    ``capacity``), or ``uniform:N[:index]``, the paper's test set.
 
     ``rounding`` "auto" takes the file's convention: EUC_2D is rounded to the nearest integer as in TSPLIB and CVRPLIB,
-    unless the solution beside it states a cost that only straight distances give; CSV is straight. A ``.sol`` beside
-    the file gives the best known cost. Raises BadInput, with the line where there is one.
+    except where time matters, which is straight, as are CSV and Solomon's format; a ``.sol`` beside the file whose
+    stated cost only straight distances (or DIMACS's tenths) give decides. It also gives the best known cost. Raises
+    BadInput, with the line where there is one.
     """
     text = str(source)
     if text.startswith("uniform:"):
         return _generated(text)
     path = Path(source)
     if not path.is_file():
-        raise BadInput(f"no such file: '{path}'; give a .vrp or .csv file, or uniform:1000:0")
-    instance = _read_csv(path, capacity) if path.suffix.lower() == ".csv" else _read_vrplib(path, capacity)
+        raise BadInput(f"no such file: '{path}'; give a .vrp, .txt (Solomon) or .csv file, or uniform:1000:0")
+    if path.suffix.lower() == ".csv":
+        instance = _read_csv(path, capacity)
+    else:
+        text = read_text(path)
+        instance = read_solomon(text, path, capacity) if is_solomon(text) else _read_vrplib(text, path, capacity)
     if rounding != "auto" and instance.metric != "matrix":
         instance = replace(instance, metric="exact" if rounding == "none" else rounding)
     beside = path.with_suffix(".sol")
@@ -57,19 +63,10 @@ def _generated(text: str) -> Instance:
     return paper_instance(size, index)
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise BadInput(f"cannot read '{path}': not UTF-8 text; give a text file") from None
-    except OSError as error:
-        raise BadInput(f"cannot read '{path}': {error.strerror}; give a readable file") from None
-
-
 def _read_csv(path: Path, capacity: int | None) -> Instance:
     if capacity is None:
         raise BadInput(f"{path}: a CSV file holds no capacity; add --capacity NUMBER")
-    reader = csv.reader(io.StringIO(_read_text(path)))
+    reader = csv.reader(io.StringIO(read_text(path)))
     head = [name.strip().lower() for name in next(reader, [])]
     for column in COLUMNS:
         if column not in head:
@@ -87,35 +84,17 @@ def _read_csv(path: Path, capacity: int | None) -> Instance:
         if name in names:
             raise BadInput(f"{path}, line {line}: id '{name}' was on line {names[name]} already; give each its own")
         names[name] = line
-        x, y = (_number(cells[key], f"{path}, line {line}: {key}") for key in ("x", "y"))
-        rows.append((x, y, _whole(cells["demand"], f"{path}, line {line}: demand")))
+        x, y = (number(cells[key], f"{path}, line {line}: {key}") for key in ("x", "y"))
+        rows.append((x, y, whole(cells["demand"], f"{path}, line {line}: demand")))
     if not rows:
         raise BadInput(f"{path}: no depot; the first line after the header is the depot")
     table = np.array(rows, np.float64)
     return Instance(path.stem, table[:, 2].astype(np.int64), capacity, table[:, :2], names=tuple(names))
 
 
-def _number(text: str, where: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise BadInput(f"{where} '{text.strip()}' is not a finite number; correct it")
-    return value
-
-
-def _whole(text: str, where: str) -> int:
-    value = _number(text, where)
-    if value != int(value):
-        raise BadInput(f"{where} '{text.strip()}' is not a whole number; scale demands and capacity alike")
-    return int(value)
-
-
-def _read_vrplib(path: Path, capacity: int | None) -> Instance:
+def _read_vrplib(text: str, path: Path, capacity: int | None) -> Instance:
     from vrplib.parse import parse_vrplib
 
-    text = _read_text(path)
     _check_sections(text, path)
     try:
         found: dict[str, Any] = parse_vrplib(text, compute_edge_weights=False)
@@ -126,7 +105,11 @@ def _read_vrplib(path: Path, capacity: int | None) -> Instance:
     if kind not in METRICS and kind != SCALED:
         raise BadInput(f"{path}: edge weight type '{kind}'{nearest(kind, [*METRICS, SCALED])}")
     nodes = _dimension(found, path)
+    order, depots = _depots_first(found, nodes, path)
+    variant = variant_of(found, order, depots, capacity, path)
     held = capacity if capacity is not None else found.get("capacity")
+    if variant is not None:
+        held = max(type.capacity for type in variant.vehicles)
     if not isinstance(held, int | float) or held != int(held):
         raise BadInput(f"{path}: capacity '{held}' is not a whole number; write CAPACITY : NUMBER or add --capacity")
     demands = _column(found, "demand", nodes, path)
@@ -136,41 +119,40 @@ def _read_vrplib(path: Path, capacity: int | None) -> Instance:
     coords = _column(found, "node_coord", nodes, path) if "node_coord" in found else None
     coords = _column(found, "display_data", nodes, path) if coords is None and "display_data" in found else coords
     matrix = np.asarray(found["edge_weight"], np.float64) if kind == "EXPLICIT" and "edge_weight" in found else None
-    order = _depot_first(found, nodes, path)
     if coords is not None:
         coords = coords.astype(np.float64)[order] * (1000.0 if kind == SCALED else 1.0)
+    metric: Metric = "nearest" if kind == SCALED else METRICS[kind]
     return Instance(
         str(found.get("name", path.stem)),
         demands.astype(np.int64)[order],
         int(held),
         coords,
-        "nearest" if kind == SCALED else METRICS[kind],
+        "exact" if metric == "nearest" and variant is not None and variant.timed else metric,
         None if matrix is None else matrix[np.ix_(order, order)] if matrix.shape == (nodes, nodes) else matrix,
+        variant=variant,
     )
 
 
 def _check_sections(text: str, path: Path) -> None:
     """Raises BadInput for an unknown section, a number twice in one, a line that is too short, or a file cut short."""
     section, seen, width = "", dict[str, int](), 0
-    for number, line in enumerate(text.splitlines(), start=1):
+    for at, line in enumerate(text.splitlines(), start=1):
         words = line.split()
         if not words or "EOF" in line:
             continue
         if "_SECTION" in line:
             section, seen, width = words[0].strip(":").removesuffix("_SECTION").lower(), {}, 0
             if section not in KNOWN:
-                raise BadInput(f"{path}, line {number}: unknown section '{words[0]}'{nearest(section, KNOWN)}")
-        elif section in ("node_coord", "demand", "display_data"):
+                raise BadInput(f"{path}, line {at}: unknown section '{words[0]}'{nearest(section, KNOWN)}")
+        elif section not in ("", "depot", "edge_weight"):
             width = width or len(words)
             if len(words) != width:
-                raise BadInput(
-                    f"{path}, line {number}: {len(words)} values where {width} stood before: '{line.strip()}'"
-                )
+                raise BadInput(f"{path}, line {at}: {len(words)} values where {width} stood before: '{line.strip()}'")
             if words[0] in seen:
-                raise BadInput(f"{path}, line {number}: node {words[0]} was on line {seen[words[0]]} already")
-            seen[words[0]] = number
+                raise BadInput(f"{path}, line {at}: node {words[0]} was on line {seen[words[0]]} already")
+            seen[words[0]] = at
             for word in words[1:]:
-                _number(word, f"{path}, line {number}:")
+                number(word, f"{path}, line {at}:")
 
 
 def _dimension(found: dict[str, Any], path: Path) -> int:
@@ -191,16 +173,18 @@ def _column(found: dict[str, Any], name: str, nodes: int, path: Path) -> np.ndar
     return rows
 
 
-def _depot_first(found: dict[str, Any], nodes: int, path: Path) -> np.ndarray:
+def _depots_first(found: dict[str, Any], nodes: int, path: Path) -> tuple[np.ndarray, int]:
+    """The nodes' order with the depots in front, and how many those are."""
     depots = np.atleast_1d(found.get("depot", np.array([0])))
     if len(depots) == 0:
         raise BadInput(f"{path}: no depot in DEPOT_SECTION; write its number, then -1")
-    if len(depots) > 1:
-        raise BadInput(f"{path}: {len(depots)} depots; one is solved here")
-    depot = int(depots[0])
-    if not 0 <= depot < nodes:
-        raise BadInput(f"{path}: depot {depot + 1} is none of the {nodes} nodes")
-    return np.array([depot, *(node for node in range(nodes) if node != depot)])
+    for depot in depots.tolist():
+        if not 0 <= depot < nodes:
+            raise BadInput(f"{path}: depot {depot + 1} is none of the {nodes} nodes")
+    if len(set(depots.tolist())) < len(depots):
+        raise BadInput(f"{path}: a depot stands twice in DEPOT_SECTION; name each once")
+    rest = np.setdiff1d(np.arange(nodes), depots)
+    return np.concatenate([depots, rest]).astype(np.int64), len(depots)
 
 
 def read_solution(path: str | Path, instance: Instance) -> list[list[int]]:
@@ -216,7 +200,7 @@ def _solution(path: Path) -> tuple[list[list[int]], float | None]:
     if not path.is_file():
         raise BadInput(f"no such file: '{path}'; give a .sol file")
     try:
-        found: dict[str, Any] = parse_solution(_read_text(path))
+        found: dict[str, Any] = parse_solution(read_text(path))
     except (ValueError, IndexError) as error:
         raise BadInput(
             f"{path}: not a solution file ({error}); its lines are 'Route #1: 4 2 7' and 'Cost 123'"
@@ -229,12 +213,21 @@ def _with_best_known(instance: Instance, path: Path, auto: bool) -> Instance:
     routes, stated = _solution(path)
     if not routes:
         return replace(instance, best_known=stated)
+    if auto and stated is not None and instance.metric in ("nearest", "exact") and instance.coords is not None:
+        instance = _in_stated_metric(instance, routes, stated)
     require_feasible(instance, routes, str(path))
-    if auto and stated is not None and instance.metric == "nearest":
-        straight, whole = cost(instance, routes, "exact"), cost(instance, routes)
-        if abs(straight - stated) < 0.01 + 1e-6 * straight and abs(whole - stated) > 0.5:
-            instance = replace(instance, metric="exact")
     return replace(instance, best_known=cost(instance, routes))
+
+
+def _in_stated_metric(instance: Instance, routes: list[list[int]], stated: float) -> Instance:
+    """The instance in the one measure of its kind that gives the stated cost, where its own does not."""
+    others: list[Metric] = ["exact"] if instance.variant is None else ["exact", "tenth", "nearest"]
+    for metric in (instance.metric, *others):
+        tried = replace(instance, metric=metric)
+        slack = 0.5 if metric == "nearest" else 0.01 + 1e-6 * stated
+        if not faults(tried, routes) and abs(cost(tried, routes) - stated) <= slack:
+            return tried
+    return instance
 
 
 def write_solution(path: str | Path, routes: Sequence[Sequence[int]], cost: float) -> None:
@@ -245,21 +238,25 @@ def write_solution(path: str | Path, routes: Sequence[Sequence[int]], cost: floa
 
 
 def write_instance(path: str | Path, instance: Instance) -> None:
-    """Writes an instance with coordinates as VRPLIB (EUC_2D)."""
+    """Writes an instance with coordinates as VRPLIB (EUC_2D), a variant with its sections."""
     if instance.coords is None:
         raise BadInput(f"{instance.id}: an instance without coordinates is not written; keep its file")
+    specs, sections = [f"CAPACITY : {instance.capacity}"], list[str]()
+    if instance.variant is not None:
+        specs, sections = variant_lines(instance)
     lines = [
         f"NAME : {instance.id}",
-        "TYPE : CVRP",
+        f"TYPE : {'CVRP' if instance.variant is None else 'VRP'}",
         f"DIMENSION : {len(instance.demands)}",
         "EDGE_WEIGHT_TYPE : EUC_2D",
-        f"CAPACITY : {instance.capacity}",
+        *specs,
         "NODE_COORD_SECTION",
         *(f"{k} {x!r} {y!r}" for k, (x, y) in enumerate(instance.coords.tolist(), start=1)),
         "DEMAND_SECTION",
         *(f"{k} {demand}" for k, demand in enumerate(instance.demands.tolist(), start=1)),
+        *sections,
         "DEPOT_SECTION",
-        "1",
+        *(str(depot + 1) for depot in range(instance.depots)),
         "-1",
         "EOF",
     ]

@@ -7,6 +7,7 @@ import numpy as np
 
 from backcast.core.errors import BadInput
 from backcast.routing.problems.instance import Instance
+from backcast.routing.problems.variant import Variant, Vehicles
 
 CAPACITIES = {20: 20, 200: 100, 1000: 200, 2000: 300, 5000: 300, 7000: 300, 10_000: 300, 20_000: 300}
 """Vehicle capacity by number of customers (2502.08340 and its code; 200 and 20,000 are ours)."""
@@ -78,3 +79,23 @@ def _squared(points: np.ndarray) -> np.ndarray:
     shifted = points - points.min(0)
     squared: np.ndarray = shifted / max(float(shifted.max()), 1e-12)
     return squared
+
+
+def windowed(customers: int, rng: np.random.Generator, id: str = "windowed", width: float = 0.2) -> Instance:
+    """An instance with time windows, made as Solomon's random ones are: places in a square of side 100, service 10.
+
+    The horizon lets a vehicle serve about ten customers; windows of mean ``width`` (a share of the horizon) lie where a
+    customer alone can be served. Demands 1 to 9, capacity 60, any number of vehicles; straight distances.
+    """
+    coords = rng.random((customers + 1, 2)) * 100
+    coords[0] = 50
+    horizon, service = 240.0, 10.0
+    away = np.sqrt(((coords - coords[0]) ** 2).sum(1))
+    low, high = away, horizon - away - service
+    centre = low + rng.random(customers + 1) * (high - low)
+    half = horizon * width * rng.uniform(0.25, 0.75, customers + 1)
+    windows = np.stack([np.maximum(low, centre - half), np.minimum(high, centre + half)], 1)
+    windows[0] = (0, horizon)
+    times = np.where(np.arange(customers + 1) > 0, service, 0.0)
+    demands = np.concatenate([[0], rng.integers(1, 10, customers)]).astype(np.int64)
+    return Instance(id, demands, 60, coords, variant=Variant((Vehicles(60),), windows=windows, service=times))

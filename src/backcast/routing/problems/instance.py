@@ -8,9 +8,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from backcast.core.errors import BadInput
 from backcast.core.problem import Score
+from backcast.routing.problems.variant import Variant, check_variant
 
-Metric = Literal["exact", "nearest", "floor", "ceil", "matrix"]
-"""Straight distances as they are, rounded to the nearest integer, down or up; or a matrix."""
+Metric = Literal["exact", "nearest", "floor", "ceil", "tenth", "matrix"]
+"""Straight distances as they are, rounded to the nearest integer, down, up, or down to a tenth; or a matrix."""
 
 SYMMETRIC = 1e-9
 """A matrix whose directions differ by more (relatively) is refused: tours here have no direction."""
@@ -20,7 +21,8 @@ SYMMETRIC = 1e-9
 class Instance:
     """A depot, customers with demands, one capacity, any number of equal vehicles; least total length is wanted.
 
-    Node 0 is the depot, customers are 1 to N. Making one raises BadInput for values that no solver could use.
+    Node 0 is the depot, customers are 1 to N; ``variant`` adds windows, depots and types of vehicles, then customers
+    come after all depots. Making one raises BadInput for values that no solver could use.
     """
 
     id: str
@@ -37,6 +39,8 @@ class Instance:
     """What the nodes are called in their file; empty: their numbers."""
     best_known: float | None = None
     """Cost of the best known solution, in the metric's convention."""
+    variant: Variant | None = None
+    """None: plain capacitated routing. With one, ``capacity`` is the largest of its vehicles'."""
 
     def __post_init__(self) -> None:
         _check(self)
@@ -44,7 +48,12 @@ class Instance:
     @property
     def size(self) -> int:
         """Number of customers."""
-        return len(self.demands) - 1
+        return len(self.demands) - self.depots
+
+    @property
+    def depots(self) -> int:
+        """Number of depots: the first nodes."""
+        return 1 if self.variant is None else self.variant.depots
 
     @property
     def least_vehicles(self) -> int:
@@ -73,11 +82,14 @@ class Instance:
 
 
 def rounded(distances: NDArray[np.float64], metric: Metric) -> NDArray[np.float64]:
-    """Distances by the metric's rule; "nearest" is TSPLIB's EUC_2D: the integer part of d + 0.5."""
+    """Distances by the metric's rule; "nearest" is TSPLIB's EUC_2D: the integer part of d + 0.5; "tenth" DIMACS's for
+    time windows: one decimal, cut off."""
     if metric == "nearest":
         return np.floor(distances + 0.5)
     if metric == "floor":
         return np.floor(distances)
+    if metric == "tenth":
+        return np.floor(10 * distances) / 10
     return np.ceil(distances) if metric == "ceil" else distances
 
 
@@ -104,6 +116,8 @@ def _check(instance: Instance) -> None:
         raise BadInput(f"{where}: neither coordinates nor a matrix; give one of them")
     if instance.coords is not None:
         _check_coords(instance)
+    if instance.variant is not None:
+        check_variant(instance)
 
 
 def _check_coords(instance: Instance) -> None:

@@ -2,9 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Literal
 
 from backcast.routing.problems.instance import Instance
@@ -75,10 +74,10 @@ class Cycle:
         part = (progress - self.low) / self.share if self.share > 0 else 1.0
         return self.hot * float((self.cold / self.hot) ** min(1.0, max(0.0, part)))
 
-    def slices(self, count: int) -> "list[Slice]":
-        """The cycle in so many parts of equal length."""
-        edges = [self.low + self.share * k / count for k in range(count + 1)]
-        return [Slice(self, low, high) for low, high in pairwise(edges)]
+    def slices(self, count: int) -> "Iterator[Slice]":
+        """The cycle in so many parts of equal length, made when they are asked for: a day has 350,000 of them."""
+        for k in range(count):
+            yield Slice(self, self.low + self.share * k / count, self.low + self.share * (k + 1) / count)
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 import numpy as np
 
 from backcast.routing.problems.instance import Instance
-from backcast.routing.search.layout import CEIL, EUCLIDEAN, FLOOR, MATRIX, NEAREST, Ground
+from backcast.routing.search.layout import CEIL, EUCLIDEAN, FLOOR, MATRIX, NEAREST, TENTH, Ground
 
-MODES = {"exact": EUCLIDEAN, "nearest": NEAREST, "floor": FLOOR, "ceil": CEIL, "matrix": MATRIX}
+MODES = {"exact": EUCLIDEAN, "nearest": NEAREST, "floor": FLOOR, "ceil": CEIL, "tenth": TENTH, "matrix": MATRIX}
 WIDTH = 40
 """Nearest customers beside which an insertion is tried."""
 

@@ -17,7 +17,7 @@ routes that changed since the best, positions until the next blink, and iteratio
 COST, BEST = 0, 1
 """Entries of ``Walk.sums``."""
 
-EUCLIDEAN, NEAREST, FLOOR, CEIL, MATRIX = 0, 1, 2, 3, 4
+EUCLIDEAN, NEAREST, FLOOR, CEIL, MATRIX, TENTH = 0, 1, 2, 3, 4, 5
 """How a distance comes about: from coordinates, exact or rounded, or from a matrix."""
 
 

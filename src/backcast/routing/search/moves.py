@@ -27,6 +27,7 @@ from backcast.routing.search.layout import (
     RUINED,
     SIZE,
     STALE,
+    TENTH,
 )
 
 
@@ -55,6 +56,8 @@ def distance(ground: Any, i: Any, j: Any) -> Any:
         return math.floor(d)
     if ground.mode == CEIL:
         return math.ceil(d)
+    if ground.mode == TENTH:
+        return math.floor(10 * d) / 10
     return d
 
 

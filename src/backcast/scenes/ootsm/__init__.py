@@ -1,9 +1,18 @@
-"""OOTSM's two stages: which objects, then their relations; a tiny decoder of a closed vocabulary."""
+"""OOTSM's two stages: which objects, then their relations; a tiny decoder, or any causal language model."""
 
 from importlib import import_module
 from typing import Any
 
-_HOME = {"Settings": "settings", "fit": "fitting", "TwoStage": "model"}
+_HOME = {
+    "Adapting": "settings",
+    "Language": "language",
+    "Settings": "settings",
+    "TwoStage": "model",
+    "adapt": "adapting",
+    "fit": "fitting",
+    "load": "stored",
+    "zero_shot": "language",
+}
 __all__ = sorted(_HOME)
 
 

@@ -1,6 +1,7 @@
 """Fitting both stages, and the weights that mix them with counts."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,7 +21,8 @@ from backcast.scenes.ootsm.losses import (
     soft_transitions,
     transition_prior,
 )
-from backcast.scenes.ootsm.model import TwoStage, mix_weights
+from backcast.scenes.ootsm.mixing import mix_weights
+from backcast.scenes.ootsm.model import TwoStage
 from backcast.scenes.ootsm.samples import Batch, draw, pad
 from backcast.scenes.ootsm.settings import Settings
 from backcast.scenes.problems.clip import Clips, dense
@@ -41,7 +43,7 @@ def fit(clips: Clips, settings: Settings = Settings()) -> TwoStage:  # noqa: B00
     asked, _ = cases(check.clips, settings.fraction)
     if not asked:
         raise BadInput("the held-out clips leave no future frame to choose mixing weights on; give longer clips")
-    return mix_weights(model, asked)
+    return replace(model, mixture=mix_weights(model, asked))
 
 
 def _stage(number: int, train: Clips, encoder: Encoder, settings: Settings) -> Decoder:

@@ -1,7 +1,7 @@
 """TwoStage: which objects each frame holds, then what holds of each; probabilities, mixed with those of counts."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -9,29 +9,18 @@ import torch
 
 from backcast.core.errors import BadInput
 from backcast.core.files import write_json
-from backcast.scenes.counts import BINS, Counts, Markov, bin_of
-from backcast.scenes.forecast import Case, GraphForecast
+from backcast.scenes.counts import Counts, Markov
+from backcast.scenes.forecast import GraphForecast
 from backcast.scenes.ootsm.decoder import Decoder
 from backcast.scenes.ootsm.encode import Encoder
 from backcast.scenes.ootsm.losses import probabilities
+from backcast.scenes.ootsm.mixing import Mixture, mixed
 from backcast.scenes.ootsm.samples import Sample, pad
-from backcast.scenes.problems.clip import Frame, dense
+from backcast.scenes.problems.clip import Frame
 from backcast.scenes.problems.vocabulary import Vocabulary
 
 ASK = 0.02
 """Objects less likely than this in every frame asked for are not put to stage 2; Markov's predicates stand."""
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """How the network and the counts are mixed, by horizon bin, and from which chance on an object is listed."""
-
-    objects: tuple[float, ...] = (1.0,) * BINS
-    """Weight of stage 1; the rest is Markov's chance that the object stays or comes."""
-    predicates: tuple[float, ...] = (1.0,) * BINS
-    """Weight of stage 2; the rest is Markov's."""
-    listed: float = 0.5
-    """Chance of being there from which an object is listed."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +33,7 @@ class TwoStage:
     labelling: Decoder = field(repr=False)
     """Stage 2: the predicates of one object in each frame."""
     markov: Markov = field(repr=False)
-    mixture: Mixture = Mixture()
+    mixture: Mixture = field(default_factory=Mixture)
     known: tuple[str, ...] = ()
     """Ids of the clips it was fitted on."""
 
@@ -124,40 +113,3 @@ class TwoStage:
             ) from None
         found = Mixture(tuple(mixture["objects"]), tuple(mixture["predicates"]), mixture["listed"])
         return cls(encoder, parts[0], parts[1], Markov(words, counts), found, tuple(line.get("known", ())))
-
-
-def mixed(own: GraphForecast, base: GraphForecast, mixture: Mixture) -> GraphForecast:
-    """Convex in both stages, by horizon bin: near the last frame counts are hard to beat."""
-    bins = bin_of(np.arange(1, len(own.index) + 1))
-    first = np.array(mixture.objects)[bins][:, None]
-    second = np.array(mixture.predicates)[bins][:, None, None]
-    objects = first * own.objects + (1 - first) * base.objects
-    predicates = second * own.predicates + (1 - second) * base.predicates
-    return replace(own, objects=objects, predicates=predicates, listed=objects >= mixture.listed)
-
-
-def mix_weights(model: TwoStage, asked: Sequence[Case]) -> TwoStage:
-    """The model with the weights of least log loss on held-out cases, and the threshold of the best object F1."""
-    words = model.vocabulary
-    pairs = [model.stages(case.id, case.seen, [frame.index for frame in case.future]) for case in asked]
-    truths = [dense(case.future, words) for case in asked]
-    grid = np.linspace(0, 1, 11)
-    objects, predicates = np.zeros((BINS, len(grid))), np.zeros((BINS, len(grid)))
-    for (own, base), (present, held) in zip(pairs, truths, strict=True):
-        bins = bin_of(np.arange(1, len(own.index) + 1))
-        for g, weight in enumerate(grid):
-            there = _log_loss(weight * own.objects + (1 - weight) * base.objects, present)
-            np.add.at(objects[:, g], bins, there[:, list(words.candidates)].sum(1))
-            label = _log_loss(weight * own.predicates + (1 - weight) * base.predicates, held)
-            np.add.at(predicates[:, g], bins, (label.sum(2) * present).sum(1))
-    weights = Mixture(tuple(grid[objects.argmin(1)].tolist()), tuple(grid[predicates.argmin(1)].tolist()))
-    chances = np.concatenate([mixed(own, base, weights).objects.ravel() for own, base in pairs])
-    truth = np.concatenate([present.ravel() for present, _ in truths])
-    thresholds = np.arange(0.1, 0.91, 0.05)
-    f1 = [2 * ((chances >= t) & truth).sum() / ((chances >= t).sum() + truth.sum()) for t in thresholds]
-    return replace(model, mixture=replace(weights, listed=round(float(thresholds[int(np.argmax(f1))]), 2)))
-
-
-def _log_loss(p: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    clipped = np.clip(p, 1e-6, 1 - 1e-6)
-    return np.asarray(-np.where(truth, np.log(clipped), np.log(1 - clipped)))

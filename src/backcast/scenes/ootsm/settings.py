@@ -33,3 +33,33 @@ class Settings:
             raise ValueError("width, layers, steps and batch must be positive, width a multiple of 4")
         if not (0 <= self.beta <= 1 and 0 <= self.dropout < 1) or self.transition < 0 or self.rate <= 0:
             raise ValueError("beta must lie in [0, 1], dropout in [0, 1), transition be 0 or more, rate above 0")
+
+
+@dataclass(frozen=True)
+class Adapting:
+    """How the two adapters (LoRA) of a language model are fitted. Defaults are ours unless a source is named."""
+
+    steps: int = 200
+    """Of each stage."""
+    batch: int = 4
+    """Questions a step, each with its own prompt."""
+    rank: int = 32
+    """Of the adapters (OOTSM); they count 1 (alpha = rank, OOTSM) and sit on every linear layer (ours)."""
+    dropout: float = 0.05
+    """Of the adapters' input (OOTSM)."""
+    rate: float = 3e-4
+    """Highest learning rate; 5 % warm-up, then cosine. OOTSM's 1e-5 wants 40,000 steps."""
+    beta: float = 0.3
+    """Horizon weighting of stage 1 (OOTSM's command line)."""
+    fraction: float = 0.3
+    """Observed share at which mixing weights and thresholds are chosen, on held-out clips."""
+    held_out: int = 12
+    """Most held-out clips that this is done on."""
+    seed: int = 0
+    """Of everything."""
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.batch, self.rank, self.held_out) < 1:
+            raise ValueError("steps, batch, rank and held-out must be positive")
+        if not (0 <= self.beta <= 1 and 0 <= self.dropout < 1) or self.rate <= 0:
+            raise ValueError("beta must lie in [0, 1], dropout in [0, 1), rate above 0")

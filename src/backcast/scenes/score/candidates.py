@@ -1,6 +1,7 @@
 """Which triplets of a forecast compete, and in what order: the modes of the field's evaluators."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -18,24 +19,59 @@ UNRANKED = np.iinfo(np.int32).max
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores of F frames in P slots, ascending by object id, and R predicates."""
+    """Scores of the N objects listed in F frames, by frame, then object id, and R predicates."""
 
+    frames: int
+    frame: np.ndarray
+    """(N,) ascending."""
     joint: np.ndarray
-    """(F, P, R) probability of the triplet; 0 does not compete."""
+    """(N, R) probability of the triplet; 0 does not compete."""
     predicates: np.ndarray
-    """(F, P, R) the same, given the object."""
+    """(N, R) the same, given the object."""
     order: np.ndarray
-    """(F, P) the order in which the forecast's text names the objects; only "ootsm-with" looks at it."""
+    """(N,) the order in which the forecast's text names the objects; only "ootsm-with" looks at it."""
+
+    @cached_property
+    def slot(self) -> np.ndarray:
+        """(N,) each object's number within its frame."""
+        first = np.searchsorted(self.frame, np.arange(self.frames))
+        return np.asarray(np.arange(len(self.frame)) - first[self.frame])
+
+    @cached_property
+    def ranking(self) -> tuple[np.ndarray, np.ndarray]:
+        """The order of all cells by score, which serves every mode that ranks by score (see ``ranked``)."""
+        return self.ranked(-self.joint)
+
+    def side_by_side(self, values: np.ndarray) -> np.ndarray:
+        """(F, C) from (N, R): the cells of a frame in one row, zeros where it lists fewer objects than another."""
+        out = np.zeros((self.frames, int(self.slot.max(initial=0)) + 1, values.shape[1]), values.dtype)
+        out[self.frame, self.slot] = values
+        return out.reshape(self.frames, -1)
+
+    def ranked(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """By ascending keys (N, R), 0 last: each frame's cells in order, (F, C), and the place there of each, (F C,).
+
+        Cells count in the flat array of ``side_by_side``. Ties fall to the cell before: the lower object, then the
+        lower predicate.
+        """
+        values = self.side_by_side(keys)
+        starts = np.arange(self.frames)[:, None] * values.shape[1]
+        order = values.argsort(1)
+        order += starts
+        found = values.ravel()[order]
+        # The quick sort is not stable; few rows hold ties that matter, zeros apart.
+        tied = np.flatnonzero(((found[:, 1:] == found[:, :-1]) & (found[:, 1:] != 0)).any(1))
+        if len(tied):
+            order[tied] = values[tied].argsort(1, kind="stable") + starts[tied]
+        place = np.empty(values.size, np.int32)
+        place[order.ravel()] = np.arange(values.size, dtype=np.int32)
+        return order, place
 
 
 def places(
-    scored: Scored,
-    vocabulary: Vocabulary,
-    mode: str,
-    threshold: float,
-    asked: tuple[np.ndarray, np.ndarray, np.ndarray],
+    scored: Scored, vocabulary: Vocabulary, mode: str, threshold: float, asked: tuple[np.ndarray, np.ndarray]
 ) -> np.ndarray:
-    """The place, from 0, of each ``asked`` (frame, slot, predicate) among its frame's candidates; else ``UNRANKED``.
+    """The place, from 0, of each ``asked`` (n of N, predicate) among its frame's candidates; else ``UNRANKED``.
 
     Order: score descending, then object id, then predicate id ascending. Modes:
 
@@ -48,39 +84,19 @@ def places(
     """
     if mode not in MODES + COMPAT:
         raise BadInput(f"unknown mode '{mode}'{nearest(mode, MODES + COMPAT)}")
-    frames, _, width = scored.joint.shape
+    width = scored.joint.shape[1]
     compete = (scored.joint > 0) & _eligible(scored, vocabulary, mode, threshold)
-    frame, slot, label = np.nonzero(compete)
+    order, place = scored.ranking
     if mode == "ootsm-with":
-        named = scored.order[frame, slot]
         most = int(scored.order.max(initial=0)) + 1
-        value = -((vocabulary.group_of[label] * most + named) * width + label).astype(float)
-    else:
-        value = scored.joint[frame, slot, label]
-    # Competing cells side by side, one row a frame; a true cell's place is the number of cells before it.
-    column = np.arange(len(frame)) - np.searchsorted(frame, np.arange(frames))[frame]
-    shape = (frames, int(column.max(initial=0)) + 1)
-    values, where = np.full(shape, -np.inf), np.zeros(compete.shape, np.int32)
-    values[frame, column], where[frame, slot, label] = value, column
-    found = np.full(len(asked[0]), UNRANKED, np.int32)
-    mine = np.flatnonzero(compete[asked])
-    at, position = asked[0][mine], where[asked][mine]
-    found_at = _before(values, at, position)
-    found[mine] = np.where(found_at < LIMIT, found_at, UNRANKED)
-    return found
-
-
-def _before(values: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """For each cell (row, column): how many of its row are larger, or equal and further left.
-
-    Ties so fall to the lower object, then the lower predicate.
-    """
-    mine, own = values[row], values[row, column][:, None]
-    larger: np.ndarray = (mine > own).sum(1, dtype=np.int32)
-    tied = np.flatnonzero((mine >= own).sum(1, dtype=np.int32) > larger + 1)
-    left = np.arange(values.shape[1]) < column[tied, None]
-    larger[tied] += ((mine[tied] == own[tied]) & left).sum(1, dtype=np.int32)
-    return larger
+        named = vocabulary.group_of * most + scored.order[:, None]
+        order, place = scored.ranked((named * width + np.arange(width)) - 1e12)
+    # A competing cell's place is the number of competing cells before it in the order of all.
+    before = scored.side_by_side(compete).ravel()[order].cumsum(1, dtype=np.int32).ravel()
+    row, label = asked
+    cell = scored.frame[row] * order.shape[1] + scored.slot[row] * width + label
+    found = before[place[cell]] - 1
+    return np.where(compete[row, label] & (found < LIMIT), found, UNRANKED).astype(np.int32)
 
 
 def _eligible(scored: Scored, vocabulary: Vocabulary, mode: str, threshold: float) -> np.ndarray:

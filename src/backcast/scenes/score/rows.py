@@ -17,8 +17,8 @@ HORIZONS = ((1, 1), (2, 3), (4, 8), (9, None))
 """Frames ahead, both ends included."""
 SECONDS = (1.0, 3.0, 10.0)
 """Upper ends of the bins of seconds ahead; one more bin is open."""
-BLOCK = 2_000_000
-"""Cells looked at together."""
+BLOCK = 500_000
+"""Cells of the vocabulary looked at together: about what fits a processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -81,94 +81,92 @@ def tally(
     return Tally(tuple(case.id for case in asked), sums, vocabulary, rules, failures)
 
 
-def _horizons(case: Case, seconds: bool) -> list[int]:
+def _horizons(case: Case, seconds: bool) -> np.ndarray:
     if not seconds:
-        return [next(b for b, (_, top) in enumerate(HORIZONS) if top is None or h <= top) for h in _ahead(case)]
+        tops = [top for _, top in HORIZONS if top is not None]
+        return np.searchsorted(tops, np.arange(1, len(case.future) + 1))
     times = [frame.time_s for frame in (case.seen[-1], *case.future)]
     if any(time is None for time in times):
         raise BadInput(f"clip '{case.id}': frames without time_s; horizons in seconds need it")
-    ahead = np.array(times[1:], float) - float(times[0] or 0.0)
-    return [int(b) for b in np.searchsorted(SECONDS, ahead)]
-
-
-def _ahead(case: Case) -> range:
-    return range(1, len(case.future) + 1)
+    return np.searchsorted(SECONDS, np.array(times[1:], float) - float(times[0] or 0.0))
 
 
 def _block(
     forecasts: Sequence[GraphForecast], asked: Sequence[Case], vocabulary: Vocabulary, rules: Rules, seconds: bool
 ) -> dict[str, np.ndarray]:
     bins = len(SECONDS) + 1 if seconds else len(HORIZONS)
-    rows = np.concatenate([c * bins + np.array(_horizons(case, seconds)) for c, case in enumerate(asked)])
+    rows = np.concatenate([c * bins + _horizons(case, seconds) for c, case in enumerate(asked)])
     count = len(asked) * bins
     cells = _gather(forecasts, asked, vocabulary)
-    listed, present, held, joint = cells.listed, cells.present, cells.held, cells.joint
+    listed, present, was = cells.listed, cells.present, cells.was
+    mine = rows[cells.frame]
     sums = _recalls(cells, rows, count, vocabulary, rules)
     sums["all_frames"] = np.bincount(rows, minlength=count).astype(float)
-    _counts(sums, "object", listed, present, rows, count)
-    _counts(sums, "appear", listed & ~cells.was, present & ~cells.was, rows, count)
-    _counts(sums, "vanish", ~listed & cells.was, ~present & cells.was, rows, count)
-    hard = joint >= rules.threshold
-    _counts(sums, "triplet", hard, held, rows, count)
-    _counts(sums, "novel", hard & ~cells.had, held & ~cells.had, rows, count)
-    _overlaps(sums, listed, present, rows, count)
-    _calibration(sums, joint, held, listed, rows, count)
+    _counts(sums, "object", listed, present, mine, count)
+    _counts(sums, "appear", listed & ~was, present & ~was, mine, count)
+    _counts(sums, "vanish", ~listed & was, ~present & was, mine, count)
+    hard = cells.joint >= rules.threshold
+    _counts(sums, "triplet", hard, cells.held, mine, count)
+    _counts(sums, "novel", hard & ~cells.had, cells.held & ~cells.had, mine, count)
+    _overlaps(sums, cells, rows, count)
+    _calibration(sums, cells.joint[listed], cells.held[listed], mine[listed], count)
     return sums
 
 
 @dataclass(frozen=True)
 class _Cells:
-    """The objects that matter in each of F frames (said, true, or in the last graph seen), in P slots by object id."""
+    """The N objects that matter in F frames (said, true, or in the last graph seen), by frame, then object id."""
 
+    frames: int
+    frame: np.ndarray
+    """(N,) ascending."""
     listed: np.ndarray
-    """(F, P), like ``present`` and ``was`` (in the last graph seen)."""
+    """(N,) like ``present`` and ``was`` (in the last graph seen)."""
     present: np.ndarray
     was: np.ndarray
     held: np.ndarray
-    """(F, P, R), like ``had``, ``predicates`` and ``joint``."""
+    """(N, R), like ``had``, ``predicates`` and ``joint``."""
     had: np.ndarray
     predicates: np.ndarray
     joint: np.ndarray
     order: np.ndarray
-    """(F, P)."""
+    """(N,)."""
 
 
 def _gather(forecasts: Sequence[GraphForecast], asked: Sequence[Case], vocabulary: Vocabulary) -> _Cells:
     present, held = dense([frame for case in asked for frame in case.future], vocabulary)
     was, had = dense([case.seen[-1] for case in asked], vocabulary)
-    source = np.repeat(np.arange(len(asked)), [len(case.future) for case in asked])
-    was = was[source]
+    sizes = [len(case.future) for case in asked]
+    source = np.repeat(np.arange(len(asked)), sizes)
+    things = present.shape[1]
     listed = np.concatenate([one.listed for one in forecasts])
-    frame, thing = np.nonzero(listed | present | was)
-    slot = np.arange(len(frame)) - np.searchsorted(frame, np.arange(len(present)))[frame]
-    shape = (len(present), int(slot.max(initial=0)) + 1)
-    start = np.cumsum([0, *(len(one.index) for one in forecasts)])[source[frame]]
+    matter = np.flatnonzero(listed | present | was[source])
+    frame, thing = np.divmod(matter, things)
     clip = source[frame]
-
-    def pad(values: np.ndarray) -> np.ndarray:
-        out = np.zeros((*shape, *values.shape[1:]), values.dtype)
-        out[frame, slot] = values
-        return out
-
     # Forecasts are dense over the vocabulary; only the rows that matter are copied out.
-    bounds = np.searchsorted(clip, np.arange(len(asked) + 1))
-    spans = [(slice(a, b), one) for a, b, one in zip(bounds[:-1], bounds[1:], forecasts, strict=True)]
-    at = frame - start
-    predicates = np.concatenate([one.predicates[at[span], thing[span]] for span, one in spans])
-    objects = np.concatenate([one.objects[at[span], thing[span]] for span, one in spans])
-    order = np.concatenate(
-        [thing[span] if one.order is None else one.order[at[span], thing[span]] for span, one in spans]
-    )
-    said = listed[frame, thing]
+    bounds = np.searchsorted(clip, np.arange(len(asked) + 1)).tolist()
+    spans = list(zip(bounds[:-1], bounds[1:], np.cumsum([0, *sizes[:-1]]).tolist(), forecasts, strict=True))
+    predicates = np.empty((len(matter), held.shape[2]))
+    objects = np.empty(len(matter))
+    order = thing.copy()
+    for begin, end, first, one in spans:
+        at = matter[begin:end] - first * things
+        one.predicates.reshape(-1, held.shape[2]).take(at, 0, predicates[begin:end], "clip")
+        one.objects.ravel().take(at, 0, objects[begin:end], "clip")
+        if one.order is not None:
+            order[begin:end] = one.order.ravel()[at]
+    said = listed.ravel()[matter]
     return _Cells(
-        pad(said),
-        pad(present[frame, thing]),
-        pad(was[frame, thing]),
-        pad(held[frame, thing]),
-        pad(had[clip, thing]),
-        pad(predicates),
-        pad(np.where(said, objects, 0.0)[:, None] * predicates),
-        pad(order),
+        len(present),
+        frame,
+        said,
+        present.ravel()[matter],
+        was[clip, thing],
+        held.reshape(-1, held.shape[2])[matter],
+        had.reshape(-1, held.shape[2])[clip * things + thing],
+        predicates,
+        np.where(said, objects, 0.0)[:, None] * predicates,
+        order,
     )
 
 
@@ -176,25 +174,32 @@ def _recalls(
     cells: _Cells, rows: np.ndarray, count: int, vocabulary: Vocabulary, rules: Rules
 ) -> dict[str, np.ndarray]:
     """Sums of each frame's recall, and of each predicate's recall in the frames that hold it."""
-    frames, width = len(cells.held), len(vocabulary.predicates)
-    frame, slot, predicate = np.nonzero(cells.held)
+    frames, width = cells.frames, len(vocabulary.predicates)
+    true = np.flatnonzero(cells.held)
+    thing, predicate = np.divmod(true, width)
+    frame = cells.frame[thing]
     size = np.bincount(frame, minlength=frames)
     pair = frame * width + predicate
     per_pair = np.bincount(pair, minlength=frames * width)
     row_pair = rows[frame] * width + predicate
-    first = np.unique(pair, return_index=True)[1]
+    seen = np.flatnonzero(per_pair)
     share, each = 1.0 / size[frame], 1.0 / per_pair[pair]
+    first = rows[seen // width] * width + seen % width
     sums = {
         "frames": np.bincount(rows, size > 0, count),
-        "predicate_frames": np.bincount(row_pair[first], minlength=count * width).reshape(count, width).astype(float),
+        "predicate_frames": np.bincount(first, minlength=count * width).reshape(count, width).astype(float),
     }
-    scored = Scored(cells.joint, cells.predicates, cells.order)
+    listed = cells.listed
+    scored = Scored(frames, cells.frame[listed], cells.joint[listed], cells.predicates[listed], cells.order[listed])
+    # True triplets of objects that were not listed have no place.
+    mine = np.flatnonzero(listed[thing])
+    asked = (np.cumsum(listed) - 1)[thing[mine]], predicate[mine]
     for mode in rules.modes:
-        place = places(scored, vocabulary, mode, rules.threshold, (frame, slot, predicate))
+        place = places(scored, vocabulary, mode, rules.threshold, asked)
         for k in rules.ks:
-            hit = place < k
-            sums[f"recall {mode} {k}"] = np.bincount(rows[frame], hit * share, count)
-            weighed = np.bincount(row_pair, hit * each, count * width)
+            hit = mine[place < k]
+            sums[f"recall {mode} {k}"] = np.bincount(rows[frame[hit]], share[hit], count)
+            weighed = np.bincount(row_pair[hit], each[hit], count * width)
             sums[f"predicate {mode} {k}"] = weighed.reshape(count, width)
     return sums
 
@@ -202,32 +207,33 @@ def _recalls(
 def _counts(
     sums: dict[str, np.ndarray], name: str, said: np.ndarray, true: np.ndarray, rows: np.ndarray, count: int
 ) -> None:
-    for word, cells in (("tp", said & true), ("fp", said & ~true), ("fn", ~said & true)):
-        sums[f"{name} {word}"] = np.bincount(rows, cells.reshape(len(cells), -1).sum(1), count)
+    """Hits, false alarms and misses of each row, from (N,) or (N, R) cells whose N lie in the rows ``rows``."""
+    hits, saying, being = (
+        np.bincount(rows, cells.sum(1) if cells.ndim > 1 else cells, count) for cells in (said & true, said, true)
+    )
+    sums[f"{name} tp"], sums[f"{name} fp"], sums[f"{name} fn"] = hits, saying - hits, being - hits
 
 
-def _overlaps(
-    sums: dict[str, np.ndarray], listed: np.ndarray, present: np.ndarray, rows: np.ndarray, count: int
-) -> None:
+def _overlaps(sums: dict[str, np.ndarray], cells: _Cells, rows: np.ndarray, count: int) -> None:
     """The four exclusive kinds that OOTSM's own evaluation of object sets counts."""
-    common = (listed & present).any(1)
-    exact = (listed == present).all(1)
-    superset = ~exact & ~(present & ~listed).any(1) & present.any(1)
+    both, said, true = (
+        np.bincount(cells.frame, each, cells.frames)
+        for each in (cells.listed & cells.present, cells.listed, cells.present)
+    )
+    exact = (both == said) & (both == true)
+    superset = ~exact & (both == true) & (true > 0)
+    common = both > 0
     kinds = {"exact": exact, "superset": superset, "partial": common & ~exact & ~superset, "none": ~common & ~exact}
-    for name, cells in kinds.items():
-        sums[f"set {name}"] = np.bincount(rows, cells, count)
+    for name, which in kinds.items():
+        sums[f"set {name}"] = np.bincount(rows, which, count)
 
 
 def _calibration(
-    sums: dict[str, np.ndarray], joint: np.ndarray, held: np.ndarray, listed: np.ndarray, rows: np.ndarray, count: int
+    sums: dict[str, np.ndarray], joint: np.ndarray, held: np.ndarray, rows: np.ndarray, count: int
 ) -> None:
     """Over every predicate of every listed object: squared error, and score and truth for each of 15 bins."""
-    frame, thing = np.nonzero(listed)
-    score, truth = joint[frame, thing], held[frame, thing].astype(float)
-    row = np.repeat(rows[frame], score.shape[1])
-    p, y = score.ravel(), truth.ravel()
-    sums["cells"] = np.bincount(row, minlength=count).astype(float)
-    sums["squared"] = np.bincount(row, (p - y) ** 2, count)
-    slot = row * BINS + np.minimum((p * BINS).astype(int), BINS - 1)
-    for name, weights in (("bin n", np.ones_like(p)), ("bin p", p), ("bin y", y)):
-        sums[name] = np.bincount(slot, weights, count * BINS).reshape(count, BINS)
+    sums["cells"] = np.bincount(rows, minlength=count) * float(joint.shape[1])
+    sums["squared"] = np.bincount(rows, ((joint - held) ** 2).sum(1), count)
+    slot = (np.minimum((joint * BINS).astype(np.int32), BINS - 1) + rows[:, None] * BINS).ravel()
+    for name, weights in (("bin n", None), ("bin p", joint.ravel()), ("bin y", held.ravel())):
+        sums[name] = np.bincount(slot, weights, count * BINS).astype(float).reshape(count, BINS)

@@ -7,4 +7,6 @@ from backcast.text.problems.layouts import LAYOUTS as LAYOUTS
 from backcast.text.problems.leaks import Leak as Leak
 from backcast.text.problems.leaks import leaks as leaks
 from backcast.text.problems.leaks import refuse_leaks as refuse_leaks
+from backcast.text.problems.leaks import without_leaks as without_leaks
 from backcast.text.problems.question import Question as Question
+from backcast.text.problems.question import refuse_free as refuse_free

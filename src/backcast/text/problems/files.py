@@ -1,8 +1,10 @@
 """Question files: JSON Lines, JSON, CSV and parquet, in any of the known layouts, one layout a file."""
 
 import csv
+import io
 import json
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 from backcast.core.errors import BadInput
 from backcast.core.problem import content_id, read_jsonl
+from backcast.text.problems.cells import cell
 from backcast.text.problems.layouts import LAYOUTS, Layout, recognise
 from backcast.text.problems.question import Question, by_id
 
@@ -22,7 +25,8 @@ def read_questions(path: Path | str, seed: int = 0) -> list[Question]:
 
     The layout is told by the columns; a set whose right answer stands first in the file (GPQA) is shuffled by ``seed``.
     Raises BadInput with the line for a layout that is not known, a second layout in the same file, and whatever
-    ``Question.checked`` refuses; for ids that come twice; and for a file without questions.
+    ``Question.checked`` refuses (the first such line in words, the others by number); for ids that come twice; and for
+    a file without questions. A question without an id is named by its content; where it comes again, with a number.
     """
     path = Path(path)
     rows = list(_rows(path))
@@ -30,19 +34,33 @@ def read_questions(path: Path | str, seed: int = 0) -> list[Question]:
         raise BadInput(f"{path}: no questions; give at least one")
     layout = _layout(path, rows)
     first = _first_index(path, rows) if layout.name == "MedMCQA" else 0
-    found = []
+    found, refused, names = [], dict[int, str](), Counter[str]()
     for line, row in rows:
         try:
-            fields = layout.read({**row, "cop": _index(row["cop"]) - first} if layout.name == "MedMCQA" else row)
-            name = fields.pop("id", None)
-            made = Question(id="" if name is None else str(name), **fields, item=dict(row)).checked()
+            made = _question(layout, row, first)
         except BadInput as error:
-            raise BadInput(f"{path}, line {line} ({layout.name}): {error}") from None
+            refused[line] = f"line {line} ({layout.name}): {error}"
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BadInput(f"{path}, line {line}: not what {layout.name} rows hold ({_said(error)})") from None
-        found.append(made if made.id else _named(made))
+            refused[line] = f"line {line}: not what {layout.name} rows hold ({_said(error)})"
+        else:
+            found.append(made if made.id else _named(made, names))
+    if refused:
+        raise BadInput(f"{path}, {next(iter(refused.values()))}{_others(list(refused)[1:])}")
     by_id(found, str(path))
     return [question.shuffled(seed) for question in found] if layout.shuffle else found
+
+
+def _question(layout: Layout, row: dict[str, Any], first: int) -> Question:
+    fields = layout.read({**row, "cop": _index(row["cop"]) - first} if layout.name == "MedMCQA" else row)
+    name = fields.pop("id", None)
+    return Question(id="" if name is None else str(name), **fields, item=dict(row)).checked()
+
+
+def _others(lines: Sequence[int]) -> str:
+    if not lines:
+        return ""
+    shown = ", ".join(map(str, lines[:10])) + (", ..." if len(lines) > 10 else "")
+    return f" ({len(lines)} more {'line' if len(lines) == 1 else 'lines'} cannot be used: {shown})"
 
 
 def is_questions(row: dict[str, Any]) -> bool:
@@ -61,8 +79,10 @@ def split(questions: Sequence[Question], heldout: float, seed: int = 0) -> tuple
     return order[count:], order[:count]
 
 
-def _named(question: Question) -> Question:
-    return replace(question, id=content_id(question.context, question.question, *question.options, question.answer))
+def _named(question: Question, names: Counter[str]) -> Question:
+    name = content_id(question.context, question.question, *question.options, question.answer)
+    names[name] += 1
+    return replace(question, id=name if names[name] == 1 else f"{name}-{names[name]}")
 
 
 def _layout(path: Path, rows: Sequence[tuple[int, dict[str, Any]]]) -> Layout:
@@ -90,6 +110,10 @@ def _first_index(path: Path, rows: Sequence[tuple[int, dict[str, Any]]]) -> int:
             seen.setdefault(_index(row["cop"]), line)
         except (TypeError, ValueError):
             raise BadInput(f"{path}, line {line} (MedMCQA): cop '{row['cop']}' is no number") from None
+    if -1 in seen:
+        raise BadInput(
+            f"{path}, line {seen[-1]} (MedMCQA): cop is -1, as in the test split, whose answers are kept back"
+        )
     if 0 in seen and 4 in seen:
         raise BadInput(f"{path}: cop is 0 in line {seen[0]} and 4 in line {seen[4]}; it counts from 0 or from 1")
     return 1 if 4 in seen else 0
@@ -137,26 +161,29 @@ def _json(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _table(path: Path, mark: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    lines = _read(path).splitlines(keepends=True)
-    reader = csv.reader(lines, delimiter=mark)
+    # Only line ends end a line: texts copied from pages hold U+2028 and its like without quotes.
+    reader = csv.reader(io.StringIO(_read(path), newline=""), delimiter=mark, strict=True)
     header: Sequence[str] | None = None
-    for cells in reader:
-        line = reader.line_num
-        if not any(cell.strip() for cell in cells):
+    for line, cells in _lines(path, reader):
+        if not any(text.strip() for text in cells):
             continue
         if header is None:
             bare = len(cells) == len(MMLU_HEADER) and cells[-1].strip() in tuple("ABCD")
-            header = MMLU_HEADER if bare else [cell.strip() for cell in cells]
+            header = MMLU_HEADER if bare else [text.strip() for text in cells]
             if not bare:
                 continue
         if len(cells) != len(header):
             raise BadInput(f"{path}, line {line}: {len(cells)} cells under {len(header)} columns")
-        yield line, {name: _number(name, cell) for name, cell in zip(header, cells, strict=True)}
+        yield line, {name: cell(name, text) for name, text in zip(header, cells, strict=True)}
 
 
-def _number(name: str, cell: str) -> str | int:
-    # A table has no types: an index is written in digits, and these columns hold indices where they do.
-    return int(cell) if name in ("answer", "cop") and cell.strip().isdigit() else cell
+def _lines(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
+    """(line on which it ends, cells)."""
+    try:
+        for cells in reader:
+            yield reader.line_num, cells
+    except csv.Error as error:
+        raise BadInput(f"{path}, line {reader.line_num}: not a table ({error})") from None
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -1,12 +1,12 @@
 """The public layouts of question sets, told by their columns. Each turns one row into the fields of a ``Question``."""
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from backcast.core.errors import BadInput
+from backcast.text.problems.cells import Digits, nested
 from backcast.text.problems.question import LETTERS, folded
 
 Row = Mapping[str, Any]
@@ -31,7 +31,12 @@ def recognise(row: Row) -> Layout | None:
 
 
 def _medqa(row: Row) -> Fields:
-    return {**_choice(row, row["options"], row["answer_idx"]), "subject": _text(row.get("meta_info"))}
+    fields = _choice(row, row["options"], row["answer_idx"])
+    said = _text(row.get("answer"))
+    other = [LETTERS[i] for i, option in enumerate(fields["options"]) if said and folded(option) == folded(said)]
+    if other and fields["answer"] not in other:
+        raise BadInput(f"answer_idx says {fields['answer']}, and answer has the text of {other[0]}; one is wrong")
+    return {**fields, "subject": _text(row.get("meta_info"))}
 
 
 def _medmcqa(row: Row) -> Fields:
@@ -56,14 +61,35 @@ def _pubmedqa(row: Row) -> Fields:
 
 
 def _mmlu_pro(row: Row) -> Fields:
-    # Rows with fewer than ten options are filled up with "N/A".
-    options = [option for option in map(_text, row["options"]) if option != "N/A"]
+    # Rows with fewer than ten options are filled up with "N/A"; one before the end would move the letters.
+    options = list(_options(row["options"]))
+    while options and options[-1] == "N/A":
+        options.pop()
     fields = _choice(row, options, row["answer"])
+    index = row.get("answer_index")
+    if isinstance(index, int) and fields["answer"] != LETTERS[index : index + 1]:
+        raise BadInput(f"answer says {fields['answer']}, and answer_index {index}; one is wrong")
     return {**fields, "id": row["question_id"], "subject": _text(row.get("category"))}
 
 
 def _mmlu(row: Row) -> Fields:
-    return {**_choice(row, row["choices"], row["answer"]), "subject": _text(row.get("subject"))}
+    # Its number is an index in tables too, whatever the options' texts are.
+    answer = int(row["answer"]) if isinstance(row["answer"], Digits) else row["answer"]
+    context = row.get("context")
+    fields = {**_choice(row, row["choices"], answer), "subject": _text(row.get("subject"))}
+    return {**fields, "context": context} if isinstance(context, str) else fields
+
+
+def _bundled(row: Row) -> Fields:
+    """Sets that are published with one column ``data`` for all of a question."""
+    data = row["data"]
+    context = data.get("Context") or ""
+    asked = {"id": row.get("id"), "question": data["Question"]}
+    return {
+        **_choice(asked, data["Options"], data["Correct Option"]),
+        "subject": _text(row.get("subject_name")),
+        "context": context if isinstance(context, str) else "\n".join(map(_text, context)),
+    }
 
 
 def _gpqa(row: Row) -> Fields:
@@ -145,13 +171,10 @@ def _choice(row: Row, options: Any, answer: Any) -> Fields:
 def _options(options: Any) -> tuple[str, ...]:
     """Option texts, A first, from a list, a mapping of letters, a list of {letter, content}, or JSON of these."""
     if isinstance(options, str):
-        try:
-            options = json.loads(options)
-        except json.JSONDecodeError:
-            raise BadInput(f"options '{options[:40]}' are neither a list nor {{A: ..}}") from None
+        options = nested(options)
     if isinstance(options, Mapping):
         # A table of many rows fills absent letters with nulls.
-        named = {str(key).strip(): value for key, value in options.items() if value is not None}
+        named = {str(key).strip().upper(): value for key, value in options.items() if value is not None}
         wanted = list(LETTERS[: len(named)])
         if sorted(named) != wanted:
             raise BadInput(f"options are named {', '.join(named)}; name them {', '.join(wanted)}")
@@ -161,22 +184,42 @@ def _options(options: Any) -> tuple[str, ...]:
     if not isinstance(options, Sequence):
         raise BadInput(f"options must be a list or {{A: ..}}, found {type(options).__name__}")
     if options and all(isinstance(entry, Mapping) for entry in options):
-        return _options({entry.get("letter"): entry.get("content") for entry in options})
+        return _options(
+            {_of(entry, "letter", "key", "label"): _of(entry, "content", "value", "text") for entry in options}
+        )
     return tuple(_text(entry) for entry in options)
 
 
+def _of(entry: Row, *names: str) -> Any:
+    """The value under the first of the names that an option has."""
+    return next((entry[name] for name in names if name in entry), None)
+
+
 def _letter(options: Sequence[str], answer: Any) -> str:
-    """The letter that an answer means: a letter, an index from 0, or the text of exactly one option."""
+    """The letter that an answer means: a letter, an index from 0, or the text of exactly one option (or a list of it).
+
+    Raises BadInput for none of these, and for a table's number that is an index and the text of another option.
+    """
+    if isinstance(answer, float) and answer.is_integer():
+        answer = int(answer)  # a table with gaps holds no integers
     if isinstance(answer, int) and not isinstance(answer, bool):
+        if isinstance(answer, Digits) and str(answer) in options and options.index(str(answer)) != answer:
+            raise BadInput(f"answer {answer} is an option's text and may be another's index; give its letter")
         if not 0 <= answer < len(options):
             raise BadInput(f"answer {answer} is no index of {len(options)} options, which count from 0")
         return LETTERS[answer]
+    if isinstance(answer, Sequence) and not isinstance(answer, str):
+        if len(answer) != 1:
+            raise BadInput(f"{len(answer)} answers; a choice has one")
+        answer = answer[0]
     text = _text(answer)
     if len(text) == 1 and text.upper() in LETTERS[: len(options)]:
         return text.upper()
     same = [i for i, option in enumerate(options) if folded(option) == folded(text)]
     if len(same) == 1:
         return LETTERS[same[0]]
+    if not same and text.isdecimal():
+        return _letter(options, int(text))
     known = ", ".join(LETTERS[: len(options)])
     raise BadInput(f"answer '{text[:40]}' is none of the options {known}, nor the text of one")
 
@@ -199,6 +242,7 @@ LAYOUTS = (
     _known("MedXpertQA", _medxpert, "question", "options", "label"),
     _known("ARC", _arc, "question", "answerKey"),
     _known("MMLU", _mmlu, "question", "choices", "answer"),
+    _known("bundled", _bundled, "data"),
     _known("plain", _plain, "question", "options", "answer"),
     _known("columns", _columns, "question", "A", "B", "answer"),
     _known("verifiable", _verifiable, "prompt", "answer"),

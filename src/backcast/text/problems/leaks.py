@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from backcast.core.errors import BadInput
 from backcast.core.text import ngrams, words
-from backcast.text.problems.question import Question
+from backcast.text.problems.question import Question, folded
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,13 @@ def leaks(train: Sequence[Question], test: Sequence[Question], n: int = 8, share
     """The test questions that ``train`` holds: equal after normalisation, or sharing at least ``share`` of the n-grams.
 
     Compared are the words of the question without its options and context (many questions share a passage). A question
-    shorter than ``n`` words can only be equal. The training question with the most shared n-grams is named.
+    shorter than ``n`` words can only be equal; as "Which of these is true?" is asked of many things, two such are the
+    same only where their options or their right answers are. Named is the training question that shares most n-grams.
     """
     texts = [words(question.question) for question in train]
-    same = {tuple(text): i for i, text in reversed(list(enumerate(texts)))}
+    same: dict[tuple[str, ...], list[int]] = {}
+    for i, text in enumerate(texts):
+        same.setdefault(tuple(text), []).append(i)
     holders: dict[tuple[str, ...], list[int]] = {}
     for i, text in enumerate(texts):
         for gram in set(ngrams(text, n)):
@@ -34,8 +37,9 @@ def leaks(train: Sequence[Question], test: Sequence[Question], n: int = 8, share
     found = []
     for question in test:
         mine = words(question.question)
-        if tuple(mine) in same:
-            found.append(Leak(question.id, train[same[tuple(mine)]].id, 1.0))
+        equal = [i for i in same.get(tuple(mine), ()) if len(mine) >= n or _same_options(question, train[i])]
+        if equal:
+            found.append(Leak(question.id, train[equal[0]].id, 1.0))
             continue
         grams = set(ngrams(mine, n))
         counts: dict[int, int] = {}
@@ -49,6 +53,12 @@ def leaks(train: Sequence[Question], test: Sequence[Question], n: int = 8, share
     return found
 
 
+def _same_options(a: Question, b: Question) -> bool:
+    if not a.options or not b.options:
+        return True
+    return folded(a.right) == folded(b.right) or set(map(folded, a.options)) == set(map(folded, b.options))
+
+
 def refuse_leaks(train: Sequence[Question], test: Sequence[Question]) -> None:
     """Raises BadInput when the training set holds questions of the test set, with their number and the first."""
     found = leaks(train, test)
@@ -58,3 +68,11 @@ def refuse_leaks(train: Sequence[Question], test: Sequence[Question]) -> None:
             f"{len(found)} of {len(test)} test questions are in the training set, such as '{first.test}' "
             f"(as '{first.train}', {first.overlap:.0%} the same); take them out of one of the two"
         )
+
+
+def without_leaks(train: Sequence[Question], test: Sequence[Question]) -> list[Question]:
+    """The training questions that give no test question away, in their order."""
+    left = list(train)
+    while found := {leak.train for leak in leaks(left, test)}:
+        left = [question for question in left if question.id not in found]
+    return left

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from string import ascii_uppercase
@@ -56,6 +57,8 @@ class Question:
         if self.kind != "choice":
             if not self.answer.strip():
                 raise BadInput("empty answer; every question needs a known one")
+            if self.kind == "numeric" and not re.search(r"\d|\\(?:pi|infty|sqrt)|[∞π½]|^-?e$", self.answer):
+                raise BadInput(f"answer '{self.answer[:40]}' is no number; give one, or kind exact")
             return self
         if not 2 <= len(self.options) <= len(LETTERS):
             raise BadInput(f"{len(self.options)} options; a choice has 2 to {len(LETTERS)}")
@@ -108,6 +111,15 @@ class Question:
 def folded(text: str) -> str:
     """Case and white space taken out: two texts that read alike are equal."""
     return " ".join(text.split()).casefold()
+
+
+def refuse_free(questions: Sequence[Question]) -> None:
+    """Raises BadInput for a ``free`` question: no rule can judge its answer, and it must not count as wrong."""
+    if free := [question.id for question in questions if question.kind == "free"]:
+        raise BadInput(
+            f"{len(free)} of {len(questions)} questions are of kind free, such as '{free[0]}', "
+            "which no rule can judge; leave them out, or judge them as writing"
+        )
 
 
 def by_id(questions: Sequence[Question], where: str) -> dict[str, Question]:
