@@ -126,5 +126,6 @@ def test_problems_without_boxes_and_text_models_are_refused(own, tmp_path, tiny_
     words = ["run", "pixel", *SHORT, "--reply-tokens", "6", "--out", str(tmp_path / "run")]
     done = backcast(*words, "--problems", str(bare), "--model", str(own[0]))
     assert (done.returncode, "no problem says where its answer is to be seen" in done.stderr) == (2, True), done.stderr
+    assert not (tmp_path / "run").exists()
     done = backcast(*words, "--problems", str(own[1]), "--model", str(tiny_llama))
     assert (done.returncode, "takes no pictures" in done.stderr) == (2, True), done.stderr

@@ -84,6 +84,10 @@ def plan(settings: Settings) -> list[Plan]:
     """What the stages are expected to take; raises BadInput for inputs that cannot be used."""
     learn, held = problems(settings)
     check_size(len(learn), settings.train)
+    if not any(problem.box is not None or problem.moments for problem in learn):
+        from backcast.vision.problems.readers import NO_PLACES
+
+        raise BadInput(NO_PLACES)
     small = settings.model == GENERATED
     if small != (settings.problems == GENERATED) and small:
         raise BadInput("the small model knows generated scenes alone; give --model, or leave --problems out")

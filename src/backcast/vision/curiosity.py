@@ -41,11 +41,6 @@ class Curiosity:
                 f"{self.alpha}, {self.beta}, {self.most} and {self.threshold}"
             )
 
-    @property
-    def pays(self) -> bool:
-        """Whether there is a bonus at all."""
-        return self.alpha > 0 or self.variant == "code"
-
 
 PAPER = Curiosity()
 CODE_DIVISOR = {False: 2.0, True: 1.5}
@@ -247,7 +242,7 @@ class Looks:
         if looked / size < settings.threshold:
             self.below += 1
             self.due += looked > 0
-            self.unpaid += looked > 0 and settings.pays and not float(given.sum()) > 0
+            self.unpaid += looked > 0 and not float(given.sum()) > 0
         self.last = {
             "rapr": self.looked / self.attempts,
             "error_rate": self.failed / max(self.looked, 1),
@@ -278,7 +273,7 @@ class Looks:
             ),
             Vital(
                 "curiosity/unpaid",
-                self.unpaid / self.due if self.due and settings.pays else None,
+                self.unpaid / self.due if self.due else None,
                 0,
                 0,
                 "Share of groups in which somebody looked, too few did, and no bonus was paid; above 0 the calls are "

@@ -19,6 +19,7 @@ from backcast.vision.looker.environment import environment
 from backcast.vision.looker.loop import Ask, begin
 from backcast.vision.looker.settings import LookSettings
 from backcast.vision.problems.problem import VisualProblem
+from backcast.vision.problems.readers import NO_PLACES
 from backcast.vision.score import ARMS, Necessity, ask, necessity, scores
 from backcast.vision.warmup.mix import Aim, Kind
 from backcast.vision.warmup.traces import WarmTrace, Writer, synthesise
@@ -155,10 +156,7 @@ class Lessons:
         """(traces, notes). Raises BadInput if not one problem says where its answer is to be seen."""
         traces, notes = synthesise(self.problems, self.writer, self.settings, self.seed, self.mixes, self.aim)
         if not traces:
-            raise BadInput(
-                "no problem says where its answer is to be seen, so no trace can be put together; give each its "
-                '"box": [x1, y1, x2, y2] in pixels (videos: "moments": frame numbers)'
-            )
+            raise BadInput(NO_PLACES)
         return traces, notes
 
 
@@ -267,7 +265,9 @@ def reinforce(folder: Path, model: Path, what: Reinforced, baseline: float | Non
     found = train(folder, model, sets, training, lambda: parts, baseline, measurer(problems, settings))  # type: ignore[arg-type]
     if what.curiosity:
         must_act("curiosity", curiosity.sums.due - curiosity.sums.unpaid, curiosity.sums.due)
-    return replace(found, views=[View("look", f"{folder.name}/traces.jsonl")])
+    # Without curiosity nothing is to be paid, so that nothing unpaid is no alarm.
+    vitals = [vital for vital in found.vitals if what.curiosity or vital.name != "curiosity/unpaid"]
+    return replace(found, vitals=vitals, views=[View("look", f"{folder.name}/traces.jsonl")])
 
 
 def judge(folder: Path, model: Path, held: Sequence[VisualProblem], settings: LookSettings) -> StageResult:

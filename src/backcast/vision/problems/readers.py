@@ -215,6 +215,13 @@ LAYOUTS: dict[str, Callable[[Row, str, Path], VisualProblem]] = {
 """Readers of one record by the name of the layout."""
 
 
+NO_PLACES = (
+    "no problem says where its answer is to be seen, so no trace can be put together; give each its "
+    '"box": [x1, y1, x2, y2] in pixels (videos: "moments": frame numbers)'
+)
+"""What is said about problems of which no warm-start trace can be made."""
+
+
 def split(
     problems: Sequence[VisualProblem], share: float, seed: int
 ) -> tuple[list[VisualProblem], list[VisualProblem]]:
