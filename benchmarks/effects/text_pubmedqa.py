@@ -1,6 +1,7 @@
 """What does AlphaMed's reward make of a small model on real medical questions? An honest run, whatever it shows.
 
     python benchmarks/effects/text_pubmedqa.py PUBMEDQA [--model smollm2] [--seeds 2] [--steps 10] [--work FOLDER]
+        [--others gemma3-270m qwen-0.5b]
 
 PUBMEDQA is the folder of PubMedQA's labelled questions (``ori_pqal.json``) with the official split
 (``test_ground_truth.json``: 500 for testing, the other 500 to learn from). LoRA, GRPO with the 0/1 reward of the right
@@ -81,6 +82,22 @@ def judge(model, name, held, work):
     return json.loads(kept.read_text())
 
 
+def likely(model, held, work):
+    """Another model, untrained, by likelihood on every test question, in bfloat16 (2.4 times faster here)."""
+    kept = work / f"likely-{model.replace('/', '-')}.json"
+    if not kept.exists():
+        from backcast.lm.cache import CachedLM, CallCache
+        from backcast.lm.models import load
+        from backcast.text.answers import by_likelihood
+
+        lm = CachedLM(load(model, "bfloat16"), CallCache(work / "calls.sqlite"))
+        found = by_likelihood(held, lm, "letter")
+        kept.write_text(json.dumps({"right": found.right.tolist(), "chosen": found.chosen}))
+    found = json.loads(kept.read_text())
+    said = {letter: found["chosen"].count(letter) for letter in "ABC"}
+    return {"model": model, "right": share(found["right"]), "chosen": said, "n": len(found["right"])}
+
+
 def train(seed, model, learn, steps, work):
     """One seed's GRPO; the folder of its model."""
     folder = work / f"{seed + 1}-seed{seed}"
@@ -129,6 +146,7 @@ def main():
     ask.add_argument("--model", default="smollm2")
     ask.add_argument("--seeds", type=int, default=2)
     ask.add_argument("--steps", type=int, default=10)
+    ask.add_argument("--others", nargs="*", default=[])
     ask.add_argument("--work", type=Path, default=Path("runs/text-pubmedqa"))
     given = ask.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
@@ -155,6 +173,7 @@ def main():
         "blind, 120": baselines(some),
         "before": {**start, "unparsed": before["generation"]["unparsed"]},
         "seeds": rows,
+        "others": [likely(name, held, given.work) for name in given.others],
     }
     print(json.dumps(figures, indent=1))
     write("text_pubmedqa", figures)

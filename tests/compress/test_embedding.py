@@ -48,6 +48,23 @@ def test_rows_taken_alone_are_rows_of_the_whole():
         take_rows(replace(encoded.layout, kind="scaled"), stored, rows)
 
 
+def test_rows_are_looked_up_by_the_kernel():
+    """Bit for bit those of the whole, in any order, repeated or none; an id beyond the last row is refused."""
+    weights = (np.random.default_rng(0).standard_normal((20, 70)) * 0.1).astype(np.float32)
+    for settings in (RTN(8, "row"), RTN(5, "block", 32)):
+        encoded = rtn_encode(weights, settings)
+        module = PackedEmbedding(encoded.layout, torch.nn.Embedding(20, 70))
+        for name, values in encoded.tensors.items():
+            getattr(module, name).data.copy_(torch.from_numpy(values))
+        ids = torch.tensor([[3, 19], [0, 3]], dtype=torch.int32)
+        assert torch.equal(module(ids), module.dense()[ids.long()])
+        assert module(ids[:, :0]).shape == (2, 0, 70)
+        assert torch.equal(module.to(torch.bfloat16)(ids), module.dense()[ids.long()].bfloat16())
+        for wrong in (20, -1):
+            with pytest.raises(IndexError, match=f"row {wrong} of a matrix of 20 rows"):
+                module(torch.tensor([0, wrong]))
+
+
 def test_embedding_and_head_share_their_codes(tiny, packed, tmp_path):
     """Loaded: one set of codes for both, near the original, smaller; saved again it is the same and loads again."""
     model, tokenizer = load(packed)

@@ -231,3 +231,59 @@ def test_command_line(tmp_path, capsys):
         err = capsys.readouterr().err
         assert said in err
         assert err.count("\n") == 1
+
+
+def test_calibration_by_hand():
+    """Chances too sure of themselves are drawn in, right ones stay, and without held-out cases nothing changes."""
+    from backcast.scenes.ootsm.calibrating import line
+
+    rng = np.random.default_rng(0)
+    real = rng.uniform(0.05, 0.95, 20_000)
+    truth = rng.random(20_000) < real
+    slope, shift = line(real, truth)
+    assert (slope, shift) == pytest.approx((1, 0), abs=0.05)
+    logit = np.log(real / (1 - real))
+    sure = 1 / (1 + np.exp(-(3 * logit - 1)))
+    slope, shift = line(sure, truth)
+    assert (slope, shift) == pytest.approx((1 / 3, 1 / 3), abs=0.05)
+    assert line(np.zeros(0), np.zeros(0)) == (1.0, 0.0)
+
+
+def test_calibrated_forecasts(fitted):
+    """The order of objects within a frame stays, one-of groups sum to one, the impossible stays impossible."""
+    from backcast.scenes.ootsm.calibrating import Calibration, calibrated
+
+    one = fitted.forecast("x", frames({0: (0,)}, {1: (1,)}), [30, 40])
+    assert calibrated(one, Calibration(), WORDS) is one
+    how = Calibration(((0.5, 0.2),) * 4, (((2.0, -0.1),) * 4, ((0.7, 0.3),) * 4))
+    two = calibrated(one, how, WORDS)
+    assert (one.objects.argsort(1) == two.objects.argsort(1)).all()
+    assert two.predicates[..., :2].sum(-1) == pytest.approx(np.ones((2, 3)))
+    p = one.predicates[0, 0, 2]
+    assert two.predicates[0, 0, 2] == pytest.approx(1 / (1 + np.exp(-(0.7 * np.log(p / (1 - p)) + 0.3))))
+    zero = replace(one, objects=one.objects * np.array([1.0, 1.0, 0.0]))
+    assert (calibrated(zero, how, WORDS).objects[:, 2] == 0).all()
+    assert fitted.mixture.calibration.predicates
+
+
+def test_calibration_that_does_not_carry_over_is_left_out():
+    """Chances that are wrong alike in all clips are mended; wrong by chance, or right, they stay as they are."""
+    from backcast.scenes.forecast import GraphForecast
+    from backcast.scenes.ootsm.calibrating import calibrate
+
+    rng = np.random.default_rng(1)
+
+    def drawn(clips, bend):
+        made, truths = [], []
+        for n in range(clips):
+            p = rng.uniform(0.1, 0.9, (6, 3))
+            present = rng.random((6, 3)) < p
+            held = rng.random((6, 3, 4)) < 0.5
+            made.append(GraphForecast(str(n), np.arange(6), bend(p), np.full((6, 3, 4), 0.5), present))
+            truths.append((present, held))
+        return calibrate(made, truths, WORDS)
+
+    bent = drawn(80, lambda p: p**3)
+    assert all(slope != 1 for slope, _ in bent.objects[:3])
+    right = drawn(6, lambda p: p)
+    assert right.objects == ((1.0, 0.0),) * 4

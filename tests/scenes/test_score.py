@@ -173,3 +173,32 @@ def test_refusals():
         tally([worked.forecast()], [worked.case()], ACTION_GENOME, Rules(modes=("semu",)))
     with pytest.raises(BadInput, match="unknown metric"):
         metric(scored().total(), "with R@7")
+
+
+def test_sweep():
+    """Listing from a higher chance on lists less: recall of objects falls; each line is what that listing scores."""
+    from dataclasses import replace
+
+    from backcast.scenes.forecast import cases
+    from backcast.scenes.problems.household import make_household
+    from backcast.scenes.score import metric, sweep, tally
+
+    clips = make_household(10, seed=7)
+    asked, _ = cases(clips.clips, 0.5)
+    rng = np.random.default_rng(0)
+    made = []
+    for case in asked:
+        shape = (len(case.future), len(clips.vocabulary.objects))
+        chance = rng.random(shape) ** 2
+        predicates = rng.random((*shape, len(clips.vocabulary.predicates)))
+        index = np.array([frame.index for frame in case.future])
+        made.append(GraphForecast(case.id, index, chance, predicates, chance > 2))
+    lines = sweep(made, asked, clips.vocabulary, thresholds=(0.1, 0.5, 0.9))
+    recalls = [line["object recall"] for line in lines]
+    assert recalls == sorted(recalls, reverse=True)
+    assert recalls[0] > recalls[2] + 0.3
+    allowed = np.isin(np.arange(len(clips.vocabulary.objects)), clips.vocabulary.candidates)
+    listed = [replace(one, listed=(one.objects >= 0.5) & allowed) for one in made]
+    sums = tally(listed, asked, clips.vocabulary).total()
+    assert lines[1]["no R@10"] == pytest.approx(float(metric(sums, "no R@10")))
+    assert lines[1]["object f1"] == pytest.approx(float(metric(sums, "object f1")))

@@ -31,3 +31,25 @@ def test_the_control_stays_behind_in_every_seed(name, met):
     assert (table["seeds at 0.9 or above"] >= 4) is met
     each = table["each seed"]
     assert all(a - b >= 0.15 for a, b in zip(each["steps"], each["at once"], strict=True))
+
+
+def test_the_run_on_pubmedqa_is_quoted_as_measured():
+    """Every accuracy and paired change of the file, and how often "yes" is said, stands on the page and in the log."""
+    found = json.loads((ROOT / "benchmarks/effects/results/text_pubmedqa.json").read_text())
+    page, log = ((ROOT / "docs" / name).read_text() for name in ("methods/alphamed.md", "log.md"))
+    assert [seed["seed"] for seed in found["seeds"]] == [0, 1]
+    figures = [found["before"][how] for how in ("likelihood", "generation")]
+    figures += [seed[how]["after"] for seed in found["seeds"] for how in ("likelihood", "generation")]
+    figures += [other["right"] for other in found["others"]]
+    for figure in figures:
+        mean, low, high = (f"{value:.3f}" for value in figure)
+        assert f"{mean} [{low}, {high}]" in page
+        assert f"{mean} [{low}, {high}]" in log
+    for seed in found["seeds"]:
+        assert seed["generation"]["n"] == 120
+        assert seed["likelihood"]["n"] == 500
+        mean, low, high = (f"{value:.3f}" for value in seed["generation"]["change"])
+        assert f"+{mean} [{low}, {high}]" in page
+        assert str(seed["generation"]["chosen"]["A"]) in page
+        assert str(seed["likelihood"]["chosen"]["A"]) in page
+    assert all(other["n"] == 500 for other in found["others"])

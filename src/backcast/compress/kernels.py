@@ -1,8 +1,11 @@
 """Kernels on packed weights, for one core each: rows decoded, or multiplied with a few vectors."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backcast.compress import bytewise, products, rowwise, signs, vectors, windowed
 from backcast.compress import rows as decoding
@@ -10,7 +13,7 @@ from backcast.compress.bits import STRETCH
 from backcast.compress.layout import Floats
 from backcast.compress.rows import KINDS, Stored, stored
 
-__all__ = ["Stored", "add_kept", "decode_rows", "in_registers", "multiply", "stored"]
+__all__ = ["Stored", "add_kept", "decode_chosen", "decode_rows", "in_registers", "multiply", "stored", "way"]
 
 
 _BY_KIND = (
@@ -29,24 +32,37 @@ def decode_rows(matrix: Stored, first: int, last: int, out: Floats) -> None:
     decoding.decode_rows(matrix, first, last, out)
 
 
+def decode_chosen(matrix: Stored, chosen: NDArray[np.int64], out: Floats) -> None:
+    """Writes these rows to ``out`` (as many, columns); weights kept exactly excepted. Raises IndexError for no row."""
+    wrong = decoding.decode_chosen(matrix, chosen, out)
+    if wrong >= 0:
+        raise IndexError(f"row {chosen[wrong]} of a matrix of {matrix.rows} rows")
+
+
 def multiply(matrix: Stored, rows: Floats, first: int, last: int, out: Floats) -> None:
     """``out[:, r] = rows @ row r`` for rows ``first .. last - 1`` of the matrix.
 
     ``rows`` is (n, columns), ``out`` (n, rows of the matrix). Releases the interpreter's lock, so that threads
     can share the rows. Weights kept exactly excepted.
     """
+    way(matrix)(matrix, rows, first, last, out)
+
+
+def way(matrix: Stored) -> Callable[[Stored, Floats, int, int, Floats], None]:
+    """How this matrix is multiplied on this machine: what ``multiply`` calls, for those who multiply often."""
     if not in_registers(matrix):
-        rowwise.multiply_plain(matrix, rows, first, last, out)
-        return
-    room = -(-matrix.columns // STRETCH) * STRETCH
-    if room != matrix.columns:
-        rows = np.pad(rows, ((0, 0), (0, room - matrix.columns)))
+        return rowwise.multiply_plain
     work = _BY_KIND[matrix.kind]
     if in_bytes(matrix):
         work = products.multiply_bytes
     elif in_masks(matrix):
         work = products.multiply_signs
-    work(matrix, rows, first, last, out)
+    return work if matrix.columns % STRETCH == 0 else partial(_filled_up, work)
+
+
+def _filled_up(work: Any, matrix: Stored, rows: Floats, first: int, last: int, out: Floats) -> None:
+    """Zeros stand in for the columns that the last stretch lacks."""
+    work(matrix, np.pad(rows, ((0, 0), (0, -matrix.columns % STRETCH))), first, last, out)
 
 
 def add_kept(vectors: Floats, rows: Any, columns: Any, difference: Floats, out: Floats) -> None:

@@ -91,6 +91,11 @@ class PackedEmbedding(_Stored):
 
     def forward(self, ids: Tensor) -> Tensor:
         """(..., columns) for token ids (...)."""
+        if ids.is_cpu and self.weight.is_cpu:
+            matrix = kernels.stored(self.layout, {name: part.numpy() for name, part in self.stored().items()})
+            found = np.empty((ids.numel(), self.embedding_dim), dtype=np.float32)
+            kernels.decode_chosen(matrix, ids.reshape(-1).to(torch.int64).numpy(), found)
+            return torch.from_numpy(found).view(*ids.shape, self.embedding_dim).to(self.like.dtype)
         wanted, back = torch.unique(ids, return_inverse=True)
         rows = dequantise(*take_rows(self.layout, self.stored(), wanted))
         return rows.to(self.like.dtype)[back]
@@ -121,6 +126,7 @@ class PackedLinear(_Stored, nn.Linear):
         self.register_parameter("bias", bias_)
         self._seen: tuple[Any, ...] = ()
         self._views: tuple[kernels.Stored, Kept | None] | None = None
+        self._way: Any = None
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` (..., in_features) in any floating dtype; the product is taken in float32 on CPU."""
@@ -133,7 +139,8 @@ class PackedLinear(_Stored, nn.Linear):
             y = _few(self, x.detach() if x.requires_grad else x)
         else:
             y = _product(self, x)
-        return y if self.bias is None else y + self.bias.to(y.dtype)
+        bias = self._parameters["bias"]
+        return y if bias is None else y + bias.to(y.dtype)
 
     def extra_repr(self) -> str:
         """Shape, kind and bits."""
@@ -148,6 +155,7 @@ class PackedLinear(_Stored, nn.Linear):
             tensors = self.stored()
             matrix = kernels.stored(self.layout, {name: tensor.numpy() for name, tensor in tensors.items()})
             self._seen, self._views = seen, (matrix, _kept(self.layout, tensors, matrix))
+            self._way = kernels.way(matrix)
         return self._views
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
@@ -160,7 +168,7 @@ class PackedLinear(_Stored, nn.Linear):
         made = PackedLinear(self.layout, bias=self.bias is not None, device="meta", own=self.own)
         memo[id(self)] = made
         for name, value in self.__dict__.items():
-            if name not in ("_views", "_seen"):
+            if name not in ("_views", "_seen", "_way"):
                 made.__dict__[name] = deepcopy(value, memo)
         return made
 
@@ -192,27 +200,33 @@ def _product(module: PackedLinear, x: Tensor) -> Tensor:
 
 
 def _few(module: PackedLinear, x: Tensor) -> Tensor:
-    """Straight from the packed rows, which threads share; ``x`` is (..., columns) in float32."""
-    if x.shape[-1] != module.in_features:  # the kernels would read past the end
-        raise RuntimeError(f"input of {tuple(x.shape)} does not end in the {module.in_features} features of the layer")
+    """Straight from the packed rows, which threads share; ``x`` is (..., columns) in float32.
+
+    The shapes of numpy are plain tuples, those of torch take microseconds.
+    """
+    given = x.numpy()
+    features, rows = module.in_features, module.out_features
+    if given.shape[-1] != features:  # the kernels would read past the end
+        raise RuntimeError(f"input of {given.shape} does not end in the {features} features of the layer")
     matrix, kept = module.views()
-    shape = (*x.shape[:-1], module.out_features)
-    vectors = np.ascontiguousarray(x.numpy()).reshape(-1, module.in_features)
-    out = np.empty((len(vectors), module.out_features), dtype=np.float32)
-    threads = min(torch.get_num_threads(), module.in_features * module.out_features // SHARE)
+    vectors = given.reshape(-1, features)
+    if not vectors.flags.c_contiguous:
+        vectors = np.ascontiguousarray(vectors)
+    found = np.empty((*given.shape[:-1], rows), dtype=np.float32)
+    out, multiply = found.reshape(-1, rows), module._way
+    threads = 1 if features * rows < 2 * SHARE else min(torch.get_num_threads(), features * rows // SHARE)
     if threads < 2:
-        kernels.multiply(matrix, vectors, 0, module.out_features, out)
+        multiply(matrix, vectors, 0, rows, out)
     else:
-        edges = np.linspace(0, module.out_features, threads + 1).astype(int)
+        edges = np.linspace(0, rows, threads + 1).astype(int)
         work = [
-            _pool().submit(kernels.multiply, matrix, vectors, int(edges[i]), int(edges[i + 1]), out)
-            for i in range(threads)
+            _pool().submit(multiply, matrix, vectors, int(edges[i]), int(edges[i + 1]), out) for i in range(threads)
         ]
         for part in work:
             part.result()
     if kept is not None:
         kernels.add_kept(vectors, *kept, out)
-    return torch.from_numpy(out.reshape(shape))
+    return torch.from_numpy(found)
 
 
 def _many(module: PackedLinear, x: Tensor) -> Tensor:

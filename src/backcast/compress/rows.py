@@ -100,6 +100,20 @@ def decode_rows(m: Stored, first: int, last: int, out: Floats) -> None:
         out[r - first, :] = row[: m.columns]
 
 
+@njit(cache=True, nogil=True)
+def decode_chosen(m: Stored, chosen: NDArray[np.int64], out: Floats) -> int:
+    """``kernels.decode_chosen``, compiled; comes back with the place of the first row that is none, or -1."""
+    codes = np.zeros(room(m.columns), dtype=np.uint8)
+    ids = ids_room(m)
+    row, table = np.zeros(room(m.columns), dtype=np.float32), shared_table(m)
+    for i in range(len(chosen)):
+        if not 0 <= chosen[i] < m.rows:
+            return i
+        decode_row(m, chosen[i], codes, ids, table, row)
+        out[i, :] = row[: m.columns]
+    return -1
+
+
 @njit(cache=True, inline="always")
 def half(bits: int) -> np.float32:
     """A half-precision number from its bits; exact for all finite ones, subnormal ones too."""

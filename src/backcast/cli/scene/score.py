@@ -43,7 +43,7 @@ PAIRED = ("with R@10", "no R@10", "no mR@10", "object f1", "novel f1")
 def score(options: Score) -> dict[str, Any]:
     """Answers ``backcast scene score``: figures, baselines, and paired differences with intervals over clips."""
     from backcast.scenes.problems import read_clips
-    from backcast.scenes.score import MODES, Rules, by_horizon, interval, summary, tally
+    from backcast.scenes.score import MODES, Rules, by_horizon, interval, summary, sweep, tally
     from backcast.scenes.trial import COUNTS, forecaster, put
 
     _check(options)
@@ -68,6 +68,7 @@ def score(options: Score) -> dict[str, Any]:
         captured = _captured(options, put(clips, options.horizon, fits, train, read_clips(options.seen)), found, paired)
     return {
         "captured": captured,
+        "sweep": sweep(answers[options.model], trial.asked, clips.vocabulary, rules),
         "model": options.model,
         "videos": len(trial.asked),
         "skipped": trial.skipped,
@@ -158,6 +159,7 @@ def show_score(result: dict[str, Any]) -> None:
     _show_horizons(out, result)
     _show_differences(out, result)
     _show_captured(out, result, rows)
+    _show_sweep(out, result)
 
 
 def percent(value: float | None) -> str:
@@ -214,6 +216,19 @@ def _show_differences(out: Any, result: dict[str, Any]) -> None:
         table.add_column(name, justify="right")
     for other, found in result["differences"].items():
         table.add_row(other, *(_bounded(found[name]) for name in names))
+    out.print(table)
+
+
+def _show_sweep(out: Any, result: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    title = f"{result['model']}, listing every object of at least a chance"
+    table = Table("chance", box=None, title=title, title_justify="left", title_style="bold")
+    names = [name for name in result["sweep"][0] if name != "threshold"]
+    for name in names:
+        table.add_column(name, justify="right")
+    for line in result["sweep"]:
+        table.add_row(f"{line['threshold']:g}", *(percent(line[name]) for name in names))
     out.print(table)
 
 

@@ -42,7 +42,7 @@ class Language:
     def forecast(self, name: str, seen: Sequence[Frame], index: Sequence[int]) -> GraphForecast:
         """Both stages, mixed; lists what is at least ``mixture.listed`` likely."""
         own, base = self.stages(name, seen, index)
-        return mixed(own, base, self.mixture)
+        return mixed(own, base, self.mixture, self.vocabulary)
 
     def stages(self, name: str, seen: Sequence[Frame], index: Sequence[int]) -> tuple[GraphForecast, GraphForecast]:
         """The model's forecast alone, and Markov's."""

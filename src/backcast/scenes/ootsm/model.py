@@ -45,7 +45,7 @@ class TwoStage:
     def forecast(self, name: str, seen: Sequence[Frame], index: Sequence[int]) -> GraphForecast:
         """Both stages, mixed; lists what is at least ``mixture.listed`` likely."""
         own, base = self.stages(name, seen, index)
-        return mixed(own, base, self.mixture)
+        return mixed(own, base, self.mixture, self.vocabulary)
 
     @torch.no_grad()
     def stages(self, name: str, seen: Sequence[Frame], index: Sequence[int]) -> tuple[GraphForecast, GraphForecast]:
@@ -98,7 +98,7 @@ class TwoStage:
         try:
             line = json.loads((folder / "scenes.json").read_text(encoding="utf-8"))
             words = Vocabulary.from_dict(line["vocabulary"], str(folder))
-            shape, mixture = line["shape"], line["mixture"]
+            shape, mixture = line["shape"], Mixture.of(line["mixture"])
             encoder = Encoder(words, shape["limit"])
             parts = []
             for part in ("listing", "labelling"):
@@ -111,5 +111,4 @@ class TwoStage:
             raise BadInput(
                 f"'{folder}' is not a model of 'backcast scene fit' ({type(error).__name__}: {error})"
             ) from None
-        found = Mixture(tuple(mixture["objects"]), tuple(mixture["predicates"]), mixture["listed"])
-        return cls(encoder, parts[0], parts[1], Markov(words, counts), found, tuple(line.get("known", ())))
+        return cls(encoder, parts[0], parts[1], Markov(words, counts), mixture, tuple(line.get("known", ())))

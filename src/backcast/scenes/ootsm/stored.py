@@ -54,9 +54,7 @@ def _language(folder: Path, line: dict[str, Any]) -> "Language":
 
     try:
         words = Vocabulary.from_dict(line["vocabulary"], str(folder))
-        mixture = Mixture(
-            tuple(line["mixture"]["objects"]), tuple(line["mixture"]["predicates"]), line["mixture"]["listed"]
-        )
+        mixture = Mixture.of(line["mixture"])
         base, limit, prints = str(line["base"]), int(line["limit"]), list(line["fingerprints"])
         with np.load(folder / "counts.npz", allow_pickle=False) as file:
             counts = Counts(**{name: file[name] for name in file.files})

@@ -10,3 +10,4 @@ from backcast.scenes.score.measure import summary as summary
 from backcast.scenes.score.rows import Rules as Rules
 from backcast.scenes.score.rows import Tally as Tally
 from backcast.scenes.score.rows import tally as tally
+from backcast.scenes.score.sweep import sweep as sweep
