@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 VOCABULARY = {
     "subject": "person",
@@ -21,9 +22,9 @@ STAGES = (
 )
 
 
-def clip(rng: random.Random, number: int) -> dict:
+def clip(rng: random.Random, number: int) -> dict[str, Any]:
     """Somebody comes in, boils water and has tea; how long each stage takes is chance."""
-    frames = []
+    frames: list[dict[str, Any]] = []
     for stage in STAGES:
         for _ in range(rng.randint(2, 5)):
             held = {name: {"attention": look, "contact": touch} for name, (look, touch) in stage.items()}
@@ -34,7 +35,7 @@ def clip(rng: random.Random, number: int) -> dict:
 def main() -> None:
     """The same seed gives the same file."""
     rng = random.Random(0)
-    lines = [{"vocabulary": VOCABULARY}, *(clip(rng, number) for number in range(60))]
+    lines: list[dict[str, Any]] = [{"vocabulary": VOCABULARY}, *(clip(rng, number) for number in range(60))]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (Path(__file__).parent / "clips.jsonl").write_text(text, encoding="utf-8")
 

@@ -15,7 +15,8 @@ def problem(rng: random.Random) -> dict[str, str]:
 
 def main() -> None:
     """The same seed gives the same files; no problem is in both."""
-    rng, seen = random.Random(0), set()
+    rng = random.Random(0)
+    seen: set[str] = set()
     while len(seen) < 250:
         seen.add(json.dumps(problem(rng)))
     lines = sorted(seen)
