@@ -168,6 +168,7 @@ def test_the_bundled_toml_of_each_recipe_is_its_defaults():
 
 
 PROOFS = {
+    "pixel": "e2e/test_pixel.py",
     "reer": "e2e/test_reer.py",
     "hicra": "e2e/test_rl.py",
     "rethinker": "e2e/test_rl.py",

@@ -45,6 +45,7 @@ class Keeper(TrainerCallback):
             "processes": trainer.accelerator.num_processes,
             "names": [part.name for part in trainer.parts],
             "parts": [part.state_dict() for part in trainer.parts],
+            "counting": [reward.state_dict() for reward in trainer.counting],
             "groups": trainer.group_sums.state_dict(),
         }
         beside = path.with_suffix(".part")
@@ -87,4 +88,6 @@ def restore(trainer: Any, checkpoint: str) -> None:
     trainer._step, trainer._buffered_inputs = state["step"], state["buffered"]
     for part, kept in zip(trainer.parts, state["parts"], strict=True):
         part.load_state_dict(kept)
+    for reward, kept in zip(trainer.counting, state.get("counting", ()), strict=True):
+        reward.load_state_dict(kept)
     trainer.group_sums.load_state_dict(state["groups"])

@@ -19,6 +19,9 @@ from backcast.learn.seeing import answers, opened, sees
 from backcast.lm.base import Completion, Prompt, Sampling
 
 METRIC = "1 - accuracy, held out"
+Measure = Callable[[Path, Path, Sequence[Any], "Training"], list[bool]]
+"""Which held-out questions a model answers right, from (stage folder, model, questions, settings); it also writes the
+answers as ``traces.jsonl`` of the stage folder."""
 
 
 @dataclass(frozen=True)
@@ -106,18 +109,20 @@ def train(
     training: Training,
     parts: Callable[[], Mapping[str, Any]],
     baseline: float | None,
-    reward: Callable[..., list[float]] = correct,
+    measured: Measure | None = None,
 ) -> StageResult:
     """Trains a model with ``parts`` (given to GroupTrainer), saves it in ``folder/model`` and measures it.
 
-    A killed training goes on from its last checkpoint. ``baseline`` is the accuracy that the gap is set against, and
-    ``reward`` (TRL's signature) reads the columns of the questions' rows. BadInput for too few questions for one step.
+    A killed training goes on from its last checkpoint. ``baseline`` is the accuracy that the gap is set against. Among
+    the parts may be ``reward_funcs``, which read the columns of the questions' rows (by default: right or not), and
+    ``config``, further values of ``GRPOConfig``. ``measured`` takes the place of ``measure``. BadInput for too few
+    questions for one step.
     """
     from backcast.learn.keeper import complete
 
     learn, held = questions
     check_size(len(learn), training)
-    trainer = _trainer(folder / "trainer", begin, learn, training, {"reward_funcs": reward, **parts()})
+    trainer = _trainer(folder / "trainer", begin, learn, training, {"reward_funcs": correct, **parts()})
     saved = sorted(
         filter(complete, (folder / "trainer").glob("checkpoint-*")), key=lambda path: int(path.name.split("-")[1])
     )
@@ -128,8 +133,8 @@ def train(
     log, vitals = trainer.state.log_history, trainer.vitals()
     del trainer
     gc.collect()
-    measured = measure(folder, folder / "model", held, training)
-    share = wilson(sum(measured), len(measured))
+    rights = (measured or measure)(folder, folder / "model", held, training)
+    share = wilson(sum(rights), len(rights))
     method = folder.name.split("-", 1)[1]
     return StageResult(
         gaps=[Gap(method, METRIC, None if baseline is None else 1 - baseline, *_missed(share), n=share.n)],
@@ -181,8 +186,10 @@ def _trainer(out: Path, begin: Path, learn: Sequence[Asked], training: Training,
 
         adapter = LoraConfig(r=training.lora, lora_alpha=2 * training.lora, target_modules="all-linear")
         parts = {**parts, "peft_config": adapter}
+    parts = dict(parts)
+    values |= parts.pop("config", {})
     if more:
-        values["generation_kwargs"] = more
+        values["generation_kwargs"] = {**more, **values.get("generation_kwargs", {})}
     trainer = GroupTrainer(
         model,
         args=GRPOConfig(**values),

@@ -48,7 +48,8 @@ class GroupTrainer(_Trl):  # type: ignore[misc]
     """A GRPOTrainer that takes ``shapers``, which act on each finished batch in their order, and ``rethink``.
 
     ``advantage`` names a convention of ``core.credit``; None leaves TRL's own (``scale_rewards``). Groups whose rewards
-    are all equal get exact zeros as soon as there is a part. Everything else is passed to TRL.
+    are all equal get exact zeros as soon as there is a part. A reward with ``vitals``, ``state_dict`` and
+    ``load_state_dict`` is saved with each checkpoint, as the parts are. Everything else is passed to TRL.
 
     Raises BadInput for parts that do not go together, for a data set too small for one step, and while training for
     rewards of the wrong number or that are no finite numbers (None stays TRL's "cannot be scored"). Raises InertMethod
@@ -81,6 +82,8 @@ class GroupTrainer(_Trl):  # type: ignore[misc]
             processes = self.accelerator.num_processes
             check_groups(self.args.generation_batch_size // processes, self.num_generations, processes)
         self.parts: list[Any] = [*self.shapers, *([rethink] if rethink else [])]
+        given = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs]
+        self.counting: list[Any] = [reward for reward in given if hasattr(reward, "vitals")]
         _check_order(self.shapers)
         for part in self.parts:
             part.attach(self._tokenizer, self.accelerator.process_index)
@@ -267,10 +270,11 @@ class GroupTrainer(_Trl):  # type: ignore[misc]
         return acted, chances
 
     def vitals(self) -> list[Vital]:
-        """Vital signs of the groups and of every part, over the whole training (of this process)."""
+        """Vital signs of the groups, the parts and counting rewards, over the whole training (of this process)."""
         replay = [shaper for shaper in self.shapers if shaper.replays]
         aged = any(getattr(shaper, "aged", True) for shaper in replay)
-        return [*self.group_sums.vitals(bool(replay), aged), *(vital for part in self.parts for vital in part.vitals())]
+        counted = [*self.parts, *self.counting]
+        return [*self.group_sums.vitals(bool(replay), aged), *(vital for part in counted for vital in part.vitals())]
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)

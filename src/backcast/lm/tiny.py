@@ -80,7 +80,7 @@ def tiny_tokenizer(vocabulary: int = 512) -> "PreTrainedTokenizerFast":
     return tokenizer
 
 
-_VISION = ["<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>"]
+VISION = ["<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>"]
 
 CHATML_IMAGES = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
@@ -103,7 +103,7 @@ def tiny_vlm(seed: int = 0) -> tuple[Any, Any]:
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     processor = _image_processor()
-    ids = {token: processor.tokenizer.convert_tokens_to_ids(token) for token in _VISION}
+    ids = {token: processor.tokenizer.convert_tokens_to_ids(token) for token in VISION}
     text = {
         "vocab_size": len(processor.tokenizer),
         "hidden_size": 32,
@@ -152,7 +152,7 @@ def _image_processor() -> Any:
     from backcast.lm.processors import images_only
 
     tokenizer = tiny_tokenizer()
-    tokenizer.add_special_tokens({"additional_special_tokens": _VISION})
+    tokenizer.add_special_tokens({"additional_special_tokens": VISION})
     size = {"shortest_edge": 8 * 8, "longest_edge": 16 * 8 * 8}
     pixels = Qwen2VLImageProcessorPil(patch_size=4, merge_size=2, temporal_patch_size=2, size=size)
     tokenizer.chat_template = CHATML_IMAGES

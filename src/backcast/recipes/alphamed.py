@@ -140,7 +140,9 @@ def teach(run: Run, chosen: Path, held: list[Question], settings: Settings) -> S
 
         learn = [Taught(question) for question in read_questions(chosen)]
         watched = [Taught(question) for question in held]
-        found = train(folder, resolve(settings.model), (learn, watched), settings.train, dict, None, rule_reward)
+        parts = {"reward_funcs": rule_reward}
+        sets = (learn, watched)
+        found = train(folder, resolve(settings.model), sets, settings.train, lambda: parts, None)
         data = [f"{len(learn)} questions of {Path(settings.problems).name}, by their difficulty for {settings.model}"]
         about = Card("Taught by the right option alone (AlphaMed)", settings.model, data=data, lineage=found.lineage)
         write_atomic(folder / "model" / "README.md", card(about))

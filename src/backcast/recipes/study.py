@@ -124,7 +124,7 @@ def _teach(run: Run, arm: str, seed: int, chosen: Path, held: list[Question], se
         from backcast.text.teach import Taught, rule_reward
 
         sets = [Taught(question) for question in read_questions(chosen)], [Taught(question) for question in held]
-        found = train(folder, resolve(settings.model), sets, training, dict, None, rule_reward)
+        found = train(folder, resolve(settings.model), sets, training, lambda: {"reward_funcs": rule_reward}, None)
         # Measured on few questions and against nothing: the comparison at the end has the figures that count.
         return replace(found, gaps=())
 

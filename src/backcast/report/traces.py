@@ -85,7 +85,7 @@ def choose(sources: Sequence[Source], shown: int = SHOWN, budget: int = BUDGET) 
             rank = finite(viewer.rank(trace))
             entry = _Entry(source, offset, rank, None if changed is None else bool(changed))
             found.setdefault(trace.kind, []).append(entry)
-    picks = {kind: _pick(entries, shown) for kind, entries in found.items()}
+    picks = {kind: _pick(entries, shown, viewer_of(kind).ends) for kind, entries in found.items()}
     share = budget // max(1, sum(map(len, picks.values())))
     kinds = [_load(kind, picks[kind], len(entries), share) for kind, entries in found.items()]
     return kinds, [f"{count(lines, 'line')} of {name} could not be read" for name, lines in broken.items()]
@@ -100,7 +100,7 @@ def _load(kind: str, picks: Sequence[tuple[str, _Entry]], total: int, share: int
     return Shown(kind, traces, total, curves)
 
 
-def _pick(entries: list[_Entry], shown: int) -> list[tuple[str, _Entry]]:
+def _pick(entries: list[_Entry], shown: int, ends: tuple[str, str]) -> list[tuple[str, _Entry]]:
     ranked = sorted((entry for entry in entries if entry.rank is not None), key=lambda entry: entry.rank or 0.0)
     lost = [entry for entry in entries if entry.rank is None]
     third = max(1, min(shown, len(ranked)) // 3) if len(ranked) > 1 else 0
@@ -113,9 +113,9 @@ def _pick(entries: list[_Entry], shown: int) -> list[tuple[str, _Entry]]:
     chosen = (changed + [entry for entry in middle if not entry.changed])[:room]
     chosen.sort(key=lambda entry: entry.rank or 0.0)
     return [
-        *(("best", entry) for entry in best),
+        *((ends[0], entry) for entry in best),
         *((MIDDLE[entry.changed], entry) for entry in chosen),
-        *(("worst", entry) for entry in worst),
+        *((ends[1], entry) for entry in worst),
         *(("no result", entry) for entry in lost),
     ]
 

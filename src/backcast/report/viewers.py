@@ -32,6 +32,8 @@ class Viewer:
     """What the page keeps of the trace, with texts cut to so many characters."""
     curve: Callable[[Trace], Curve | None]
     """The trace's own curve, drawn beside it; None for none."""
+    ends: tuple[str, str] = ("best", "worst")
+    """What the first and the last by rank are called."""
 
 
 def finite(value: Any) -> float | None:
@@ -167,6 +169,42 @@ def _sum(old: float | None, new: float | None) -> float | None:
     return None if old is None or new is None else round(old + new, 3)
 
 
+# A model that looks at pictures (data as written by vision/attempts.py).
+
+
+def _look_slim(trace: Trace, length: int) -> Slim:
+    data, kept = trace.data, length >= 400  # the pictures go before the words
+    images = list(data.get("images") or ()) if kept else []
+    views = [dict(view) for view in data.get("views") or ()] if kept else []
+    moments = sum(view.get("box") is None for view in views)
+    return {
+        "id": trace.id,
+        "problem": trace.problem,
+        "prompt": clip(str(data.get("prompt") or ""), length),
+        "answer": None if data.get("answer") is None else clip(str(data["answer"]), min(length, 400)),
+        "known": clip(str(data.get("known") or ""), min(length, 400)),
+        "group": data.get("group"),
+        "lesson": data.get("lesson"),
+        "stop": data.get("stop"),
+        "calls": int(data.get("calls") or 0),
+        "tokens": data.get("tokens"),
+        "errors": plain(list(data.get("errors") or ()), min(length, 400)),
+        "images": images,
+        "given": int(data.get("given") or len(images)),
+        "right": data.get("right"),
+        "shownIn": 0 if not moments else views[-1].get("source"),
+        "views": views,
+        "turns": [
+            {
+                "role": str(turn.get("role")),
+                "pieces": [[clip(str(text), length), bool(learnt)] for text, learnt in turn.get("pieces") or ()],
+            }
+            for turn in data.get("turns") or ()
+        ],
+        "score": {"value": rounded(trace.score.value)},
+    }
+
+
 # Any other kind: what was asked, what came out, how it scored, and the method's own record as it is.
 
 
@@ -214,6 +252,27 @@ VIEWERS = {
         changed=_reer_changed,
         slim=_reer_slim,
         curve=_reer_curve,
+    ),
+    "look": Viewer(
+        script="look.js",
+        title="Where it looked",
+        note="Conversations about held-out problems: the boxes that the model asked for, on the image that it was "
+        "given, what it was shown, and what it said. Dotted: where the answer is known to be.",
+        rank=_plain_rank,
+        changed=lambda trace: trace.data.get("changed"),
+        slim=_look_slim,
+        curve=lambda _trace: None,
+    ),
+    "warm": Viewer(
+        script="look.js",
+        title="The warm-start traces",
+        note="Put together from a template and really carried out; some look in the wrong place first. Marked is what "
+        "is learnt, token by token.",
+        rank=lambda trace: float(len(trace.data.get("turns") or ())),
+        changed=lambda _trace: None,
+        slim=_look_slim,
+        curve=lambda _trace: None,
+        ends=("shortest", "longest"),
     ),
     "judge": Viewer(
         script="plain.js",

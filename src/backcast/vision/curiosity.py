@@ -195,6 +195,14 @@ class CuriosityReward:
         """Vital signs over all groups so far."""
         return self.sums.vitals(self.settings)
 
+    def state_dict(self) -> dict[str, Any]:
+        """What has been counted, for a checkpoint."""
+        return dict(self.sums.state_dict())
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on counting from a checkpoint."""
+        vars(self.sums).update(state)
+
 
 def _with_unread(attempt: Attempt, completion: Any) -> Attempt:
     """The attempt with calls that TRL could not pass on (an unknown tool, wrong arguments), which count as failed."""

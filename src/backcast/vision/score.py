@@ -6,7 +6,7 @@ random part what it gains with its own.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from backcast.core.errors import BadInput
 from backcast.core.stats import Interval, bootstrap, paired
@@ -44,6 +44,8 @@ class Necessity:
     """The table: one row an arm."""
 
     arms: tuple[Arm, ...]
+    looks: tuple[Look, ...] = field(default=(), repr=False)
+    """The conversations with tools as they are, in the problems' order."""
 
     def rows(self) -> list[dict[str, object]]:
         """As plain dictionaries, for JSON."""
@@ -100,7 +102,7 @@ def necessity(
         shows = name if name in ("random", "blank", "oracle") else "asked"
         looks = ask(lm, problems, replace(settings, shows=shows), sampling, tools=name != "off")  # type: ignore[arg-type]
         found[name] = scores(looks, problems), looks
-    return Necessity(tuple(_arm(name, found) for name in ARMS))
+    return Necessity(tuple(_arm(name, found) for name in ARMS), tuple(found["on"][1]))
 
 
 def _unknown(problem: VisualProblem) -> bool:

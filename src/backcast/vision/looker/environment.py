@@ -15,6 +15,7 @@ class LookEnvironment:
     """One question's images, on which ``GRPOTrainer`` carries out the model's calls (``environment_factory``).
 
     Rows of the data set have a column ``images`` (or ``image``) of PIL images, and ``video`` where those are frames.
+    Parts are cut from the column ``originals`` where there is one: ``images`` are then what is shown at first.
     TRL counts calls of known tools only; calls that it cannot read never reach an environment.
     """
 
@@ -24,9 +25,11 @@ class LookEnvironment:
         self._calls = self._valid = 0
         self._failed = False
 
-    def reset(self, images: Any = None, image: Any = None, video: bool = False, **_: Any) -> None:
+    def reset(
+        self, images: Any = None, image: Any = None, originals: Any = None, video: bool = False, **_: Any
+    ) -> None:
         """Takes the images of the next question; called by the trainer with the columns of its row."""
-        found = images if images is not None else image
+        found = originals if originals is not None else images if images is not None else image
         pictures = list(found) if isinstance(found, Sequence) else [found]
         if not pictures or any(picture is None for picture in pictures):
             raise BadInput("a question without images cannot be looked at; give each row a column 'images'")

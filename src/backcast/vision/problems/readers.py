@@ -1,7 +1,8 @@
 """Reading sets of visual questions: our JSON Lines, V*, TallyQA, InfographicVQA, MVBench."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -212,3 +213,22 @@ LAYOUTS: dict[str, Callable[[Row, str, Path], VisualProblem]] = {
     "mvbench": read_mvbench,
 }
 """Readers of one record by the name of the layout."""
+
+
+NO_PLACES = (
+    "no problem says where its answer is to be seen, so no trace can be put together; give each its "
+    '"box": [x1, y1, x2, y2] in pixels (videos: "moments": frame numbers)'
+)
+"""What is said about problems of which no warm-start trace can be made."""
+
+
+def split(
+    problems: Sequence[VisualProblem], share: float, seed: int
+) -> tuple[list[VisualProblem], list[VisualProblem]]:
+    """(to learn from, held out); raises BadInput for fewer than four problems."""
+    if len(problems) < 4:
+        raise BadInput(f"{len(problems)} problems; give at least 4, so that some can be held out")
+    order = list(problems)
+    random.Random(seed).shuffle(order)
+    count = min(max(1, round(share * len(order))), len(order) - 1)
+    return order[count:], order[:count]

@@ -6,6 +6,7 @@ number: the tile's side against the side of the overview's token cells.
 """
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ class Scenes:
     """Tiles in a scene, of different colours."""
     easy: float = 0.0
     """Share of the scenes whose tiles are as large as two cells, so that looking closer is not needed."""
+    gap: int = 2
+    """Least pixels between tiles."""
     noise: int = 18
     """Spread of the ground's grey levels."""
     frames: int = 0
@@ -62,12 +65,27 @@ class Scenes:
         return round(self.ratio * self.canvas / self.cells)
 
 
+@dataclass(frozen=True)
+class Tile:
+    """One tile of a scene."""
+
+    colour: str
+    digit: int
+    box: tuple[float, float, float, float]
+    """In pixels of the scene."""
+
+
 def generate(count: int, scenes: Scenes, seed: int = 0) -> list[VisualProblem]:
     """``count`` problems; the same seed gives the same ones, whatever the count."""
-    return [_problem(number, scenes, random.Random(f"{seed}:{number}")) for number in range(count)]
+    return [problem for problem, _ in generate_tiles(count, scenes, seed)]
 
 
-def _problem(number: int, scenes: Scenes, chance: random.Random) -> VisualProblem:
+def generate_tiles(count: int, scenes: Scenes, seed: int = 0) -> Iterator[tuple[VisualProblem, tuple[Tile, ...]]]:
+    """The problems of ``generate``, one after the other, each with all tiles of its scene."""
+    return (_problem(number, scenes, random.Random(f"{seed}:{number}")) for number in range(count))
+
+
+def _problem(number: int, scenes: Scenes, chance: random.Random) -> tuple[VisualProblem, tuple[Tile, ...]]:
     small = chance.random() >= scenes.easy
     side = scenes.tile if small else min(2 * scenes.canvas // scenes.cells, scenes.canvas // (2 * scenes.tiles))
     colours = chance.sample(sorted(COLOURS), scenes.tiles)
@@ -82,11 +100,11 @@ def _problem(number: int, scenes: Scenes, chance: random.Random) -> VisualProble
                 _tile(image, COLOURS[colour], digit, (x, y, side))
         frames.append(image)
     asked = chance.randrange(scenes.tiles)
-    x, y = places[asked]
-    box = (float(x), float(y), float(x + side), float(y + side))
+    boxes = [(float(x), float(y), float(x + side), float(y + side)) for x, y in places]
+    box = boxes[asked]
     moments = (moment + 1,) if scenes.frames else ()
     media = Media(tuple(frames), bool(scenes.frames), name=f"scene-{number}", boxes=(box,), moments=moments)
-    return make(
+    problem = make(
         f"Which digit is on the {colours[asked]} tile?",
         (str(digits[asked]),),
         f"scene-{number}",
@@ -95,6 +113,7 @@ def _problem(number: int, scenes: Scenes, chance: random.Random) -> VisualProble
         moments=moments,
         group="small" if small else "large",
     )
+    return problem, tuple(map(Tile, colours, digits, boxes))
 
 
 def _places(scenes: Scenes, side: int, chance: random.Random) -> list[tuple[int, int]]:
@@ -104,7 +123,7 @@ def _places(scenes: Scenes, side: int, chance: random.Random) -> list[tuple[int,
         found: list[tuple[int, int]] = []
         for _ in range(200):
             x, y = chance.randint(0, most), chance.randint(0, most)
-            if all(abs(x - a) > side + 2 or abs(y - b) > side + 2 for a, b in found):
+            if all(abs(x - a) > side + scenes.gap or abs(y - b) > side + scenes.gap for a, b in found):
                 found.append((x, y))
             if len(found) == scenes.tiles:
                 return found

@@ -1,7 +1,10 @@
 """Which mistakes a warm-start trace makes before it looks right, in which shares, and where (2505.15966, Table 2)."""
 
+import itertools
+import math
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from backcast.core.errors import BadInput
@@ -24,6 +27,50 @@ UNCORRECTED: Mapping[Kind, float] = {"single-pass": 1.0}
 """No mistakes: the paper's ablation without correction data."""
 FAR_TOO_LARGE = 4.0
 """Least area of a box that is too large, against the reference's."""
+
+
+@dataclass(frozen=True)
+class Aim:
+    """How boxes are written that are easy to learn: squares of one size, on a grid."""
+
+    side: float
+    """Of a right look, as a share of the image's sides."""
+    grid: float
+    """All numbers of all boxes are multiples of it."""
+
+    def __post_init__(self) -> None:
+        steps = (self.side / self.grid, 1 / self.grid) if self.grid > 0 else (0.5, 0.5)
+        if not 0 < self.side <= 1 or any(abs(step - round(step)) > 1e-9 for step in steps):
+            raise BadInput(
+                f"side must be a share of the image and, like 1, a multiple of grid; found {self.side} and {self.grid}"
+            )
+
+    def at(self, box: Box, size: Size) -> Box:
+        """The square (pixels) whose middle is nearest to that of ``box``."""
+        found = []
+        for low, high, whole in ((box.x1, box.x2, size[0]), (box.y1, box.y2, size[1])):
+            start = round(((low + high) / 2 / whole - self.side / 2) / self.grid) * self.grid
+            found.append(min(max(start, 0.0), 1 - self.side))
+        x, y = found
+        return Box(x * size[0], y * size[1], (x + self.side) * size[0], (y + self.side) * size[1], "own")
+
+    def elsewhere(self, reference: Box, size: Size, chance: random.Random) -> Box | None:
+        """Such a square anywhere, that shares nothing with the reference; None if there is none."""
+        steps = range(round((1 - self.side) / self.grid) + 1)
+        free = []
+        for x, y in itertools.product(steps, steps):
+            corner = x * self.grid * size[0], y * self.grid * size[1]
+            box = Box(*corner, corner[0] + self.side * size[0], corner[1] + self.side * size[1], "own")
+            if box.overlap(reference) < 1e-6:
+                free.append(box)
+        return chance.choice(free) if free else None
+
+    def widened(self, box: Box, size: Size) -> Box:
+        """The least box on the grid that holds ``box``."""
+        x, y = self.grid * size[0], self.grid * size[1]
+        down = math.floor(box.x1 / x + 1e-6) * x, math.floor(box.y1 / y + 1e-6) * y
+        up = math.ceil(box.x2 / x - 1e-6) * x, math.ceil(box.y2 / y - 1e-6) * y
+        return Box(*down, min(up[0], float(size[0])), min(up[1], float(size[1])), "own")
 
 
 def quota(count: int, mix: Mapping[Kind, float], seed: int = 0) -> list[Kind]:

@@ -9,7 +9,7 @@ failed.
 import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from backcast.core.errors import BadInput
@@ -20,7 +20,7 @@ from backcast.vision.looker.desk import Desk, View
 from backcast.vision.looker.loop import Ask, Look, begin
 from backcast.vision.looker.settings import PRESETS, LookSettings
 from backcast.vision.problems.problem import VisualProblem
-from backcast.vision.warmup.mix import IMAGE, VIDEO, Kind, elsewhere, other_frames, quota, too_large
+from backcast.vision.warmup.mix import IMAGE, VIDEO, Aim, Kind, elsewhere, other_frames, quota, too_large
 
 BRIDGES = {
     "zoom_in": "Let me look closer at this part of the image.",
@@ -107,6 +107,8 @@ class WarmTrace:
     """For each turn whether it is the assistant's and right: what is learnt."""
     tools: tuple[Mapping[str, Any], ...]
     """Offered with it."""
+    views: tuple[View, ...] = field(default=(), repr=False, compare=False)
+    """Every image shown, given ones first."""
 
     def row(self) -> dict[str, Any]:
         """As a row of training data: messages with text and image parts, the images in order, ``train`` per message."""
@@ -130,11 +132,13 @@ def synthesise(
     settings: LookSettings = PRESETS["strict"],
     seed: int = 0,
     mixes: Mapping[str, Mapping[Kind, float]] | None = None,
+    aim: Aim | None = None,
 ) -> tuple[list[WarmTrace], list[str]]:
     """(a trace for each problem in the shares of the mixes ``image`` and ``video``, notes on those that were left out).
 
     A problem needs its box (images) or its moments (videos). One whose reference leaves no room for the mistake that
-    fell to it gets a single pass instead, and a note says so.
+    fell to it gets a single pass instead, and a note says so. ``aim`` is how boxes are written, if not
+    as the reference's own.
     """
     chosen = {"image": IMAGE, "video": VIDEO, **(mixes or {})}
     usable, notes = [], []
@@ -153,10 +157,10 @@ def synthesise(
     for problem, video in usable:
         kind = next(kinds[video])
         chance = random.Random(f"{seed}|{problem.id}")
-        trace = build(problem, kind, chance, writer or RuleWriter(), settings)
+        trace = build(problem, kind, chance, writer or RuleWriter(), settings, aim)
         if trace is None:
             notes.append(f"{problem.id}: no room for '{kind}'; a single pass instead")
-            trace = build(problem, "single-pass", chance, writer or RuleWriter(), settings)
+            trace = build(problem, "single-pass", chance, writer or RuleWriter(), settings, aim)
         assert trace is not None, "a single pass needs no room"
         traces.append(trace)
     return traces, notes
@@ -168,6 +172,7 @@ def build(
     chance: random.Random,
     writer: Writer,
     settings: LookSettings = PRESETS["strict"],
+    aim: Aim | None = None,
 ) -> WarmTrace | None:
     """One trace of a kind; None if there is no room for its mistake.
 
@@ -179,8 +184,8 @@ def build(
     tools = tuple(settings.calling.tools(names, settings.box_frame))
     if kind == "text-only":
         _say(look, right, writer.whole(problem, look.desk) + f"\n\n\\boxed{{{problem.answer}}}", True)
-        return WarmTrace(problem, kind, tuple(look.turns), tuple(right), tools)
-    steps = _operations(problem, kind, look, chance)
+        return WarmTrace(problem, kind, tuple(look.turns), tuple(right), tools, tuple(look.views))
+    steps = _operations(problem, kind, look, chance, aim)
     if steps is None:
         return None
     text = writer.whole(problem, look.desk)
@@ -195,10 +200,12 @@ def build(
         right.append(False)
         text = AFTER.get(after, "")
     _say(look, right, f"{writer.part(problem, result.views[0])}\n\n\\boxed{{{problem.answer}}}", True)
-    return WarmTrace(problem, kind, tuple(look.turns), tuple(right), tools)
+    return WarmTrace(problem, kind, tuple(look.turns), tuple(right), tools, tuple(look.views))
 
 
-def _operations(problem: VisualProblem, kind: Kind, look: Look, chance: random.Random) -> list[tuple[Call, str]] | None:
+def _operations(
+    problem: VisualProblem, kind: Kind, look: Look, chance: random.Random, aim: Aim | None
+) -> list[tuple[Call, str]] | None:
     """The calls of a trace in order, each with what follows it if it is wrong; the last is right."""
     desk, found = look.desk, list[tuple[Call, str]]()
     if desk.media.video:
@@ -211,17 +218,27 @@ def _operations(problem: VisualProblem, kind: Kind, look: Look, chance: random.R
     assert problem.box is not None
     size = desk.media.images[0].size
     reference = Box(*problem.box, frame="own")
-    for _ in range({"recrop-once": 1, "recrop-twice": 2}.get(kind, 0)):
-        wrong = elsewhere(reference.padded(desk.settings.padding, size), size, chance, desk.settings.smallest)
+    right = aim.at(reference, size) if aim else _readable(reference, desk)
+    for wrong, after in _mistakes(kind, (reference, right), desk, chance, aim):
         if wrong is None:
             return None
-        found.append((_zoom(wrong, desk), "elsewhere"))
+        found.append((_zoom(wrong, desk), after))
+    return [*found, (_zoom(right, desk), "")]
+
+
+def _mistakes(
+    kind: Kind, boxes: tuple[Box, Box], desk: Desk, chance: random.Random, aim: Aim | None
+) -> list[tuple[Box | None, str]]:
+    """The wrong boxes of a kind, and what follows each; None for one that there is no room for."""
+    size, (reference, right) = desk.media.images[0].size, boxes
+    padded = reference.padded(desk.settings.padding, size)
+    count = {"recrop-once": 1, "recrop-twice": 2}.get(kind, 0)
     if kind == "further-zoom":
-        wrong = too_large(reference, size, chance)
-        if wrong is None:
-            return None
-        found.append((_zoom(wrong, desk), "large"))
-    return [*found, (_zoom(_readable(reference, desk), desk), "")]
+        large = too_large(right if aim else reference, size, chance)
+        return [(aim.widened(large, size) if aim and large else large, "large")]
+    if aim:
+        return [(aim.elsewhere(padded, size, chance), "elsewhere") for _ in range(count)]
+    return [(elsewhere(padded, size, chance, desk.settings.smallest), "elsewhere") for _ in range(count)]
 
 
 def _readable(reference: Box, desk: Desk) -> Box:

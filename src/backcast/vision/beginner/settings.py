@@ -1,0 +1,32 @@
+"""What a small model is taught on, and how its eye is taught; no torch behind it."""
+
+from dataclasses import dataclass
+
+from backcast.core.params import bounded
+from backcast.vision.problems.scenes import Scenes
+from backcast.vision.warmup.mix import Aim
+
+SCENES = Scenes(canvas=300, cells=6, ratio=0.5, tiles=2, gap=24)
+"""Tiles of 25 pixels: shown whole they are 8 pixels wide, in a right look 40."""
+AIM = Aim(0.2, 0.05)
+"""A right look is a fifth of the scene's sides, 4 % of its area."""
+
+
+@dataclass(frozen=True)
+class Eye:
+    """How the vision tower is taught on dense targets."""
+
+    steps: int = 800
+    """Optimiser steps; about 0.3 CPU-seconds each."""
+    batch: int = 48
+    """Pictures a step."""
+    learning_rate: float = 3e-3
+    """Highest, of AdamW; it rises over a twentieth of the steps and falls to a fiftieth over the last quarter."""
+    scenes: int = 1_500
+    """Different scenes that the pictures are taken from."""
+    save_every: int = 100
+    """Steps between checkpoints, which a killed run goes on from."""
+
+    def __post_init__(self) -> None:
+        bounded(self, "steps batch scenes save_every", 1)
+        bounded(self, "learning_rate", 0, above=True)

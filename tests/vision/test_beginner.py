@@ -1,0 +1,187 @@
+"""The small model: its vocabulary, the boxes of its traces, what its eye is taught, and that a teaching goes on."""
+
+import random
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backcast.core.errors import BadInput
+from backcast.lm.local_sight import LocalSight
+from backcast.lm.small_sight import Shape
+from backcast.vision.beginner import tower
+from backcast.vision.beginner.begin import looking, make, teach
+from backcast.vision.beginner.settings import AIM, SCENES, Eye
+from backcast.vision.beginner.words import grid_numbers, phrases
+from backcast.vision.looker.boxes import Box
+from backcast.vision.problems.scenes import COLOURS, Tile, generate, generate_tiles
+from backcast.vision.stages import template
+from backcast.vision.warmup.mix import Aim
+from backcast.vision.warmup.traces import synthesise
+
+TINY = Shape(hidden=32, layers=1, heads=2, tower=16, tower_layers=1, patch=4, cells=3)
+
+
+@pytest.fixture(scope="module")
+def parts():
+    return make(template(), SCENES, AIM, TINY, 0)
+
+
+def test_phrases_are_what_recurs_around_what_changes():
+    texts = [
+        f"<|a|>rule 5 of 7<|b|>the {c} tile at {n}<|c|>" for c, n in (("red", "0.10"), ("blue", "0.35"), ("red", "7"))
+    ]
+    found = phrases(texts, ["red", "blue"], ["0.10", "0.35"])
+    assert set(found) == {
+        "system\n",
+        "user\n",
+        "assistant\n",
+        "rule 5 of 7",
+        "the ",
+        " tile at ",
+        "red",
+        "blue",
+        "0.10",
+        "0.35",
+    }
+    assert found == sorted(found, key=lambda piece: (-len(piece), piece))
+
+
+def test_numbers_of_a_grid_as_calls_and_results_write_them():
+    assert set(grid_numbers(0.5)) == {"0.0", "0.5", "1.0", "0.000", "0.500", "1.000"}
+
+
+def test_a_trace_is_short_in_its_vocabulary_and_any_text_survives(parts):
+    lm = LocalSight(*parts)
+    settings = looking(TINY)
+    (trace,), _ = synthesise(generate(1, SCENES, 5), settings=settings, aim=AIM, mixes={"image": {"single-pass": 1.0}})
+    text = lm.render(trace.turns, trace.tools, opened=False)
+    ids = lm.tokenizer(text, add_special_tokens=False).input_ids
+    assert len(ids) < 70
+    assert lm.tokenizer.decode(ids) == text
+    strange = "Ünïcode 0.123 and <tool_call>"
+    assert lm.tokenizer.decode(lm.tokenizer(strange, add_special_tokens=False).input_ids) == strange
+
+
+@given(
+    st.floats(0, 0.9),
+    st.floats(0, 0.9),
+    st.floats(0.02, 0.1),
+    st.sampled_from([(288, 288), (400, 300)]),
+    st.integers(0, 99),
+)
+def test_aimed_boxes_lie_on_the_grid_and_keep_their_promises(x, y, side, size, seed):
+    """A right one holds the reference's middle and all of one that is half its size; a wrong one shares nothing."""
+    wide, high = size
+    reference = Box(x * wide, y * high, (x + side) * wide, (y + side) * high, "own")
+    right = AIM.at(reference, size)
+    assert (
+        right.contains(Box(*(round(n, 6) for n in reference.numbers), "own"))
+        or right.overlap(reference) >= 0.99 * reference.area()
+    )
+    wrong = AIM.elsewhere(reference, size, random.Random(seed))
+    assert wrong is not None
+    assert wrong.overlap(reference) < 1e-6
+    wider = AIM.widened(reference, size)
+    assert wider.overlap(reference) == pytest.approx(reference.area())
+    for box in (right, wrong, wider):
+        for number in box.in_frame("unit", size).numbers:
+            assert number / AIM.grid == pytest.approx(round(number / AIM.grid), abs=1e-6)
+            assert -1e-9 <= number <= 1 + 1e-9
+
+
+@pytest.mark.parametrize(("side", "grid"), [(0.2, 0.03), (0.0, 0.05), (0.25, 0.1), (0.2, 0.0)])
+def test_an_aim_off_its_grid_is_refused(side, grid):
+    with pytest.raises(BadInput, match="multiple of grid"):
+        Aim(side, grid)
+
+
+def test_targets_by_hand():
+    """Three cells a side, 30 pixels each: one tile in the middle cell, one whose middle is outside, one too small."""
+    tiles = [
+        Tile("red", 7, (39.0, 42.0, 57.0, 60.0)),
+        Tile("blue", 3, (-30.0, 0.0, -6.0, 24.0)),
+        Tile("green", 5, (4.0, 80.0, 10.0, 86.0)),
+    ]
+    found = tower.targets([tiles], 90, 3)
+    none, known = len(COLOURS), sorted(COLOURS)
+    assert found.colour[0].tolist() == [none] * 4 + [known.index("red")] + [none, known.index("green"), none, none]
+    assert found.x[0, 4] == round(48 / 90 * 20)
+    assert found.y[0, 4] == round(51 / 90 * 20)
+    assert found.digit[0, 4] == 7
+    assert found.digit[0, 6] == -100  # 6 pixels are not to be read
+    assert (found.x[0] == -100).sum() == 7
+
+
+def test_a_part_moves_its_tiles_with_it():
+    problem, tiles = next(generate_tiles(1, SCENES, 3))
+    box = tiles[0].box
+    around = (box[0] - 12, box[1] - 12, box[2] + 12, box[3] + 12)
+    shown, moved = tower.part(problem.media().images[0], tiles, around, 96)
+    assert shown.size == (96, 96)
+    assert moved[0].box == pytest.approx([n * 96 / 49 for n in (12, 12, 37, 37)])
+    assert shown.getpixel((29, 29)) == pytest.approx(COLOURS[tiles[0].colour], abs=12)
+
+
+def test_tiles_keep_their_gap():
+    for _, (one, other) in generate_tiles(30, SCENES, 1):
+        across = max(other.box[0] - one.box[2], one.box[0] - other.box[2])
+        down = max(other.box[1] - one.box[3], one.box[1] - other.box[3])
+        assert max(across, down) >= SCENES.gap
+
+
+def test_a_teaching_that_was_cut_off_ends_as_if_whole(tmp_path):
+    """Half of the steps, then the rest from the checkpoint: the same weights to the last bit, and they have moved."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir(), cut.mkdir()
+    eye = Eye(steps=4, batch=6, scenes=6, save_every=2)
+    first = make(template(), SCENES, AIM, TINY, 0)
+    before = first[0].model.visual.patch_embed.proj.weight.clone()
+    taught = teach(whole, first, SCENES, eye, TINY, 0)
+    assert not torch.equal(before, first[0].model.visual.patch_embed.proj.weight)
+    assert set(taught.right) == {"colour", "x", "y"}  # no digit can be read at this size
+    killed = make(template(), SCENES, AIM, TINY, 0)
+
+    class Killed(BaseException):
+        pass
+
+    calls = []
+
+    def stop(*given):
+        calls.append(given)
+        if len(calls) == 4:
+            raise Killed
+        return real(*given)
+
+    real, tower.features = tower.features, stop
+    try:
+        with pytest.raises(Killed):
+            teach(cut, killed, SCENES, eye, TINY, 0)
+    finally:
+        tower.features = real
+    again = make(template(), SCENES, AIM, TINY, 0)
+    assert teach(cut, again, SCENES, eye, TINY, 0) == taught
+    one, other = (folder / "model" / "model.safetensors" for folder in (whole, cut))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_the_tower_tells_where_a_patch_lies(parts):
+    """Equal patches, other places, other features: without that no place could be read off a cell."""
+    from PIL import Image
+
+    model, processor = parts
+    with torch.no_grad():
+        (cells,) = tower.features(model, processor, [Image.new("RGB", (24, 24), (120, 120, 120))])
+    apart = torch.cdist(cells, cells) + torch.eye(len(cells)) * 9
+    assert cells.shape == (9, 32)
+    assert apart.min() > 1e-3
+
+
+def test_bad_sizes_and_videos_are_refused(tmp_path):
+    from dataclasses import replace
+
+    with pytest.raises(BadInput, match="multiple of 4 x heads"):
+        Shape(hidden=30)
+    with pytest.raises(BadInput, match="set frames to 0"):
+        teach(tmp_path, (None, None), replace(SCENES, frames=4), Eye(steps=1), TINY, 0)
