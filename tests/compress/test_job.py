@@ -76,6 +76,12 @@ def test_again_is_answered_from_the_record_and_otherwise_is_refused(tiny, tmp_pa
         (("--method", "wgm", "--masked"), "--masked belongs to --method splitquant"),
         (("--solver", "greedy"), "preset ours"),
         (("--block", 0), "--block"),
+        (("--preset", "v3", "--lam", -1), "lambda: '-1.0'"),
+        (("--preset", "paper", "--lam", "nan"), "lambda: 'nan'"),
+        (("--preset", "exact", "--weigh", "nan"), "weigh: 'nan'"),
+        (("--preset", "paper", "--window", 0), "'0'"),
+        (("--protect", 2), "protect: '2.0'"),
+        (("--method", "splitquant", "--form", "planes", "--masked"), "use the compact form"),
         (("--method", "zip"), "zip"),
     ],
 )

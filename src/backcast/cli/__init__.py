@@ -37,7 +37,7 @@ VERBS = {
 }
 """Every verb with its line of help, in the order of ``--help``."""
 
-NOTHING_LOST = (errno.ENOSPC, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT)
+NOTHING_LOST = (errno.ENOSPC, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT, errno.ENOTDIR)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

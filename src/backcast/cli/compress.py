@@ -76,7 +76,7 @@ def main(options: Options) -> dict[str, Any]:
         return _planned(options)
     if options.text is not None:
         raise BadInput("--text belongs to --plan; leave it out")
-    settings = method_settings(options)
+    settings = _tried(method_settings(options))
     job = Job(
         _folder(options.model), options.out, settings, options.include, options.exclude, options.jobs, options.check
     )
@@ -92,11 +92,21 @@ def _folder(model: str) -> Path:
 
     path = Path(model).expanduser()
     if path.is_dir() and (path / "config.json").is_file() and weight_files(path):
-        with contextlib.suppress(ValueError, TypeError):
+        with contextlib.suppress(ValueError, TypeError, AttributeError):
             named = json.loads((path / "config.json").read_text()).get("architectures") or ["ForCausalLM"]
             if not any(name.endswith("ForCausalLM") for name in named):
                 return path
     return resolve(model)
+
+
+def _tried(settings: Any) -> Any:
+    """The settings, tried on a few numbers: what cannot work is refused before a folder is begun."""
+    import numpy as np
+
+    from backcast.compress.stream import encode
+
+    encode(np.linspace(-1, 1, 256, dtype=np.float32).reshape(2, 128), settings, "a trial")
+    return settings
 
 
 def _planned(options: Options) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def show(result: dict[str, Any]) -> None:
     }
     if "types" in result:
         rows["weights in"] = ", ".join(f"{name}: {count:,}" for name, count in result["types"].items())
-    if "logits_differ" in result:
+    if result.get("logits_differ") is not None:
         rows["logits differ by"] = f"{result['logits_differ']:.2g}"
     for name, value in rows.items():
         table.add_row(name, value)

@@ -28,6 +28,7 @@ class PackedConfig(QuantizationConfigMixin):
         about: dict[str, Any] | None = None,
         shapes: dict[str, list[int]] | None = None,
         vocabulary: list[str] | None = None,
+        modules: dict[str, str] | None = None,
         **others: Any,
     ) -> None:
         del others
@@ -43,6 +44,8 @@ class PackedConfig(QuantizationConfigMixin):
         """Of layers that are no matrices: convolutions."""
         self.vocabulary = vocabulary or []
         """Which of the layers are embedding and head."""
+        self.modules = modules or {}
+        """Of layers that transformers names otherwise than the files do: their names in the model."""
 
 
 @register_quantizer(METHOD)
@@ -62,7 +65,8 @@ class PackedQuantizer(HfQuantizer):
         del kwargs
         modules = dict(model.named_modules())
         prefix = getattr(model, "base_model_prefix", "") + "."
-        for name, plain in self.quantization_config.layers.items():
+        for stored, plain in self.quantization_config.layers.items():
+            name = self.quantization_config.modules.get(stored, stored)
             # The bare model (AutoModel) has no prefix, the one with a head has.
             place = next((path for path in (name, name.removeprefix(prefix), prefix + name) if path in modules), None)
             if place is None:
@@ -81,7 +85,7 @@ class PackedQuantizer(HfQuantizer):
             packed._is_hf_initialized = True
             model.set_submodule(place, packed)
         head, embedding = _vocabulary(model)
-        tied = getattr(model.config.get_text_config(), "tie_word_embeddings", False)
+        tied = getattr(model.config, "tie_word_embeddings", False)
         if tied and isinstance(embedding, PackedEmbedding) and head is not None:
             shared: Any = PackedLinear(embedding.layout, bias=head.bias is not None, device="meta", own=False)
             shared._is_hf_initialized = True

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from backcast.compress import shards
 from backcast.compress.guard import METHOD, VERSION
 from backcast.compress.layout import Encoded, Floats, Layout, decode
-from backcast.compress.stream import fingerprint, source_shards
+from backcast.compress.shards import source_shards
+from backcast.compress.stream import fingerprint
 from backcast.core.errors import BadInput
 
 
@@ -90,6 +91,8 @@ def open_folder(folder: Path) -> Opened:
         raise BadInput(f"'{folder}' is no model folder: it has no config.json") from None
     except ValueError as error:
         raise BadInput(f"'{path}' is not JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise BadInput(f"'{path}' is no model configuration: it holds a {type(config).__name__}, not an object")
     about = config.get("quantization_config")
     found: dict[str, Layout] = {}
     if about:

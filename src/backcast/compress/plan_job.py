@@ -13,6 +13,7 @@ from backcast.compress.layout import Layout
 from backcast.compress.model import Layers, read_config
 from backcast.compress.plan import AS_IT_IS, CANDIDATES, Budget, Choices, Measured, Plan, measure, parse_budget
 from backcast.compress.sensitivity import PROBE, factors
+from backcast.compress.shards import source_shards
 from backcast.compress.stream import (
     VOCABULARY,
     Job,
@@ -22,7 +23,6 @@ from backcast.compress.stream import (
     find_vocabulary,
     fingerprint,
     small_files,
-    source_shards,
 )
 from backcast.core.errors import BadInput, WorkFailed
 from backcast.core.files import write_atomic
@@ -161,6 +161,7 @@ def _rest(job: Job, layers: Layers, measured: Sequence[Measured]) -> int:
         index = sum((8 if entry.name in planned else 1) * (len(entry.name) + longest + 24) for entry in entries) + 256
     config = len((job.source / "config.json").read_bytes()) + 1024
     kept = 3 * sum(len(name) + len(why) + 16 for name, why in layers.untouched.items())
+    kept += sum(len(name) + len(module) + 32 for name, module in layers.modules.items())
     small = sum(path.stat().st_size for path in small_files(job.source))
     return about + tensors + index + config + kept + small + CARD + FIGURES
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from backcast.compress import shards
+from backcast.compress.model import continues_text
 from backcast.compress.opened import Opened, open_folder
 from backcast.core.errors import BadInput, WorkFailed
 
@@ -16,6 +17,11 @@ SAMPLE = "The capital of France is"
 TOLERANCE = 1e-3
 """Most difference between the routes, relative to the largest logit (or output of a layer)."""
 
+_NO_ROOM = (
+    "'{}' is packed, but there was not enough memory to load it again; the same command with --check layers needs room "
+    "for one layer only"
+)
+
 How = Literal["auto", "model", "layers"]
 
 
@@ -24,24 +30,32 @@ def check(folder: Path, how: How = "auto") -> dict[str, Any]:
 
     ``model`` loads the whole and compares logits; ``layers`` holds one layer at a time, compares its outputs, and has
     no sample; ``auto`` takes the second where the model does not fit into the memory that is free, and for models that
-    read no text. Raises WorkFailed when the two disagree.
+    are no causal language models. Raises WorkFailed when the two disagree, or when the model does not run packed.
     """
     opened = open_folder(folder)
-    speaks = any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json"))
+    tokenizer = any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json"))
+    speaks = tokenizer and continues_text(opened.config)
     if how == "model" and not speaks:
-        raise BadInput(f"'{folder}' has no tokenizer, so nothing can be read to the whole model; use --check layers")
+        lacks = "is no causal language model" if tokenizer else "has no tokenizer"
+        raise BadInput(f"'{folder}' {lacks}, so no text can be read to the whole model; use --check layers")
     if how == "auto":
         free = room()
         how = "model" if speaks and (free is None or needed(opened) <= free) else "layers"
     try:
         return {**(_layers(opened) if how == "layers" else _model(folder)), "checked": how}
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+    except (RuntimeError, TypeError, IndexError, AttributeError, NotImplementedError) as error:
+        if how == "model" and "allocate memory" not in str(error):
+            kind = (opened.config.get("architectures") or ["the model"])[0]
+            reason = (str(error).splitlines() or [""])[0][:160]
+            raise WorkFailed(
+                f"'{folder}' is packed, but {kind} does not run with packed layers ({type(error).__name__}: {reason}): "
+                "its code takes weights by itself; leave those layers out with --exclude, into another --out"
+            ) from error
+        if "allocate memory" not in str(error):
             raise
-        raise WorkFailed(
-            f"'{folder}' is packed, but there was not enough memory to load it again; the same command with "
-            "--check layers needs room for one layer only"
-        ) from error
+        raise WorkFailed(_NO_ROOM.format(folder)) from error
+    except MemoryError as error:
+        raise WorkFailed(_NO_ROOM.format(folder)) from error
 
 
 def needed(opened: Opened) -> int:

@@ -6,6 +6,7 @@ over windows of each one's mean, the first token of a window never scored. A per
 protocol, context and token count, so ``Perplexity.metric`` says them.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from backcast.compress.model import continues_text
 from backcast.core.errors import BadInput
 from backcast.core.stats import Interval, bootstrap
 
@@ -156,13 +158,16 @@ def ratio(sums: Array, counts: Array, seed: int = 0) -> Interval:
 
 
 def load(folder: Path) -> tuple[Any, Any]:
-    """(model in float32, tokenizer) of a model folder, packed or not."""
+    """(model in float32, tokenizer) of a model folder, packed or not; raises BadInput unless it continues text."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     import backcast.compress.hf  # noqa: F401
 
+    config = json.loads((folder / "config.json").read_text())
+    if not continues_text(config):
+        raise BadInput(f"'{folder}' is a {config['architectures'][0]}, which continues no text; it has no perplexity")
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)

@@ -87,6 +87,37 @@ def as_float32(raw: NDArray[np.uint8], entry: Entry) -> NDArray[np.float32]:
     return raw.view(kind).astype(np.float32, copy=False).reshape(entry.shape)
 
 
+INDEX = "model.safetensors.index.json"
+
+
+def source_shards(folder: Path) -> list[Path]:
+    """The safetensors files that a model folder loads: those that its index names, or ``model.safetensors``, or all.
+
+    Other files of weights beside them (an adapter, a second copy in another format) are none of the model's. Raises
+    BadInput when there are none, and when the index is damaged or names a file that is not there.
+    """
+    if (folder / INDEX).is_file():
+        return _indexed(folder)
+    if (folder / "model.safetensors").is_file():
+        return [folder / "model.safetensors"]
+    found = sorted(folder.glob("*.safetensors"))
+    if not found:
+        other = "; it has *.bin files: re-save it with safe_serialization" if any(folder.glob("*.bin")) else ""
+        raise BadInput(f"'{folder}' has no weights (*.safetensors){other}")
+    return found
+
+
+def _indexed(folder: Path) -> list[Path]:
+    try:
+        names = sorted(set(json.loads((folder / INDEX).read_text())["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise BadInput(f"'{folder / INDEX}' is damaged: it has no weight_map; fetch the file again") from None
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise BadInput(f"'{folder}' has no '{missing[0]}', which its index names; was the download interrupted?")
+    return [folder / name for name in names]
+
+
 @dataclass(frozen=True)
 class Later:
     """A tensor that is made only when its turn to be written comes."""

@@ -19,9 +19,11 @@ from backcast.compress import rtn, shards, splitquant, wgm
 from backcast.compress.guard import GUARD, METHOD, VERSION
 from backcast.compress.layout import Encoded, Floats, Layout, decode
 from backcast.compress.model import HEAD, Layers, choose, find_layers, read_config
+from backcast.compress.shards import source_shards
 from backcast.core.errors import BadInput
 from backcast.core.files import write_json
 from backcast.core.parallel import pmap
+from backcast.lm.models import content_hash
 
 Settings = rtn.RTN | wgm.WGM | splitquant.SplitQuant
 
@@ -111,7 +113,7 @@ def pack_model(job: Job, *, finish: bool = True) -> dict[str, Any]:
         _assemble(path, job.out, by_name)
     _write_index(job)
     _copy_rest(job)
-    _write_config(job, config, records)
+    _write_config(job, config, layers, records)
     if finish:
         shutil.rmtree(work)
     left = sorted(name for name in layers.linear if f"{name}.weight" not in by_name)
@@ -160,15 +162,6 @@ def _settings(job: Job, name: str) -> Settings | None:
     return job.settings.layers.get(name) if isinstance(job.settings, Planned) else job.settings
 
 
-def source_shards(folder: Path) -> list[Path]:
-    """The safetensors files of a model folder; raises BadInput when there are none."""
-    found = sorted(folder.glob("*.safetensors"))
-    if not found:
-        other = "; it has *.bin files: re-save it with safe_serialization" if any(folder.glob("*.bin")) else ""
-        raise BadInput(f"'{folder}' has no weights (*.safetensors){other}")
-    return found
-
-
 def begin(job: Job) -> Path:
     """The work folder in ``out``, fresh or of the same job; raises BadInput when ``out`` holds anything else."""
     work = job.out / WORK
@@ -199,12 +192,10 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> str:
 
 
 def fingerprint(folder: Path) -> str:
-    """A name for the content of a model folder, cheaply: names and sizes of its files, headers, and config.json."""
+    """A name for the content of a model folder: its weights to the last byte, and config.json."""
     found = hashlib.sha256()
     for path in [*source_shards(folder), folder / "config.json"]:
-        found.update(f"{path.name} {path.stat().st_size}\n".encode())
-        with path.open("rb") as file:
-            found.update(file.read(1 << 20))
+        found.update(f"{path.name} {content_hash(path)}\n".encode())
     return found.hexdigest()
 
 
@@ -301,11 +292,13 @@ def small_files(source: Path) -> list[Path]:
     ]
 
 
-def _write_config(job: Job, config: dict[str, Any], records: list[dict[str, Any]]) -> None:
-    layers = {record["name"].removesuffix(".weight"): record["layout"] for record in records}
-    about: dict[str, Any] = {"quant_method": METHOD, "version": VERSION, "about": job.record(), "layers": layers}
+def _write_config(job: Job, config: dict[str, Any], layers: Layers, records: list[dict[str, Any]]) -> None:
+    packed = {record["name"].removesuffix(".weight"): record["layout"] for record in records}
+    about: dict[str, Any] = {"quant_method": METHOD, "version": VERSION, "about": job.record(), "layers": packed}
     if job.embedding:
-        about["vocabulary"] = [name for name in find_layers(job.source).vocabulary if name in layers]
+        about["vocabulary"] = [name for name in layers.vocabulary if name in packed]
+    if modules := {name: module for name, module in layers.modules.items() if name in packed}:
+        about["modules"] = modules
     shapes = {record["name"].removesuffix(".weight"): record["shape"] for record in records if "shape" in record}
     if shapes:
         about["shapes"] = shapes

@@ -97,6 +97,8 @@ def encode(weights: Floats, settings: WGM, name: str = "weights") -> Encoded:
     """Groups and stores a matrix (rows, columns)."""
     if not 1 <= settings.groups <= 128:
         raise BadInput(f"groups: '{settings.groups}' is outside 1..128")
+    if not 0 <= settings.lam < np.inf:
+        raise BadInput(f"lambda: '{settings.lam}' is not a finite number from 0 up")
     check_weighing(settings)
     check_finite(weights, name)
     kept = extremes(weights, _how_many(settings, weights.size))
@@ -120,7 +122,9 @@ def encode(weights: Floats, settings: WGM, name: str = "weights") -> Encoded:
 
 
 def check_weighing(settings: WGM) -> None:
-    """Raises BadInput where ``weigh`` would do nothing."""
+    """Raises BadInput where ``weigh`` would do nothing, or is no number."""
+    if not np.isfinite(settings.weigh):
+        raise BadInput(f"weigh: '{settings.weigh}' is not a finite number")
     if settings.weigh and (settings.shared or settings.solver != "exact" or settings.lam):
         raise BadInput(
             "weigh: only the exact solver without lambda weighs errors, as in presets exact and v3; "

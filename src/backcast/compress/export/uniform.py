@@ -15,7 +15,7 @@ from backcast.compress.bits import unpack
 from backcast.compress.export.dense import card, copy_small, plain_config
 from backcast.compress.layout import Layout, by_row, single
 from backcast.compress.opened import Opened
-from backcast.compress.stream import source_shards
+from backcast.compress.shards import source_shards
 from backcast.core.errors import BadInput
 from backcast.core.files import write_atomic, write_json
 
