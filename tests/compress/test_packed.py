@@ -70,6 +70,14 @@ def test_bfloat16_activations_and_casts_leave_the_stored_numbers_alone(matrices)
         torch.testing.assert_close(y.float(), expected, rtol=1e-2, atol=1e-2)
 
 
+def test_inputs_that_are_not_floating_are_refused(matrices):
+    """A model that casts to the type of ``weight``, which is bytes here, hears of it."""
+    made = layer(matrices[1]["rtn 4"])
+    for n in (2, 40):
+        with pytest.raises(TypeError, match=r"takes floating activations, found torch\.uint8"):
+            made(torch.zeros(n, made.in_features, dtype=torch.uint8))
+
+
 def test_inputs_of_another_width_are_refused(matrices):
     """The kernels would read past the end of a row: few vectors and many, a multiple of the width too."""
     made = layer(matrices[1]["rtn 4"])

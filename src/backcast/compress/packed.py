@@ -189,6 +189,9 @@ class _Product(torch.autograd.Function):
 
 
 def _product(module: PackedLinear, x: Tensor) -> Tensor:
+    if not x.is_floating_point():
+        # A model that casts its activations to the type of `weight` would multiply bytes, and go on without a word.
+        raise TypeError(f"a packed layer takes floating activations, found {x.dtype}; leave this layer out (--exclude)")
     flat = x.detach().reshape(-1, x.shape[-1])
     if module.route == "plain" or x.device.type != "cpu":
         y = functional.linear(flat, module.dense().to(x.dtype))
