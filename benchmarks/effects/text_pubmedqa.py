@@ -120,7 +120,7 @@ def train(seed, model, learn, steps, work):
         )
         begun = time.process_time()
         questions = [Short(q) for q in learn]
-        found = stage(folder, model, (questions, questions[:2]), settings, dict, None, reward)
+        found = stage(folder, model, (questions, questions[:2]), settings, lambda: {"reward_funcs": reward}, None)
         curves = {curve.name: curve.series for curve in found.curves}
         done.write_text(json.dumps({"curves": curves, "cpu_seconds": round(time.process_time() - begun, 1)}))
     print("seed", seed, "trained", flush=True)

@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parents[2] / "examples"
 SAYS = {
     "alphamed": r"-> A\n.*-> A\n.*-> None\n\[0\.0, 0\.656",
     "hicra": r"0\.6 +0\.5 +0\.5.*-0\.4 +-0\.5",
-    "hlgp": r"\d\d routes, cost 4\d\.\d+ \[\]",
+    "hlgp": r"\d\d routes, cost \d\d\.\d+ \[\]",
     "memory_games": r"tft 30 30\.0\ngrim 30 30\.0\nalld 10 10\.0",
     "ootsm": r"Persistence \['\w+.*\nMarkov \['\w+",
     "pixel_reasoner": r"\?.*Box\(x1=.*\n\[\[1\.025",

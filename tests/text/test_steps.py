@@ -93,6 +93,6 @@ def test_the_reward_alone_teaches_to_compose(tmp_path):
     folder.mkdir()
     rights = measure(folder, start, held, settings)
     before = sum(rights) / len(rights)
-    found = train(folder, start, (learn, held), settings, dict, None, reward)
+    found = train(folder, start, (learn, held), settings, lambda: {"reward_funcs": reward}, None)
     assert before <= 0.4
     assert found.outputs["accuracy"] >= before + 0.25

@@ -82,15 +82,15 @@ class Settings:
 
 def plan(settings: Settings) -> list[Plan]:
     """What the stages are expected to take; raises BadInput for inputs that cannot be used."""
+    small = settings.model == GENERATED
+    if small and settings.problems != GENERATED:
+        raise BadInput("the small model knows generated scenes alone; give --model, or leave --problems out")
     learn, held = problems(settings)
     check_size(len(learn), settings.train)
     if not any(problem.box is not None or problem.moments for problem in learn):
         from backcast.vision.problems.readers import NO_PLACES
 
         raise BadInput(NO_PLACES)
-    small = settings.model == GENERATED
-    if small != (settings.problems == GENERATED) and small:
-        raise BadInput("the small model knows generated scenes alone; give --model, or leave --problems out")
     if not small:
         check(settings.model)
     training, rows = settings.train, settings.train.steps * settings.train.prompts * settings.train.group

@@ -246,7 +246,9 @@ def _show_captured(out: Any, result: dict[str, Any], clean: dict[str, Any]) -> N
     if result["captured"] is None:
         return
     found = result["captured"]
-    table = Table("", box=None, title=f"Shown {found['seen']} in place of the clean graphs", title_justify="left")
+    # A title of the table would be folded in the middle of the path.
+    out.print(f"Shown {found['seen']} in place of the clean graphs", soft_wrap=True, markup=False)
+    table = Table("", box=None)
     names = list(result["intervals"])
     for name in ("graphs", *names):
         table.add_column(name, justify="right")
