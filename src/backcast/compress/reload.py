@@ -43,15 +43,8 @@ def check(folder: Path, how: How = "auto") -> dict[str, Any]:
         how = "model" if speaks and (free is None or needed(opened) <= free) else "layers"
     try:
         return {**(_layers(opened) if how == "layers" else _model(folder)), "checked": how}
-    except (RuntimeError, TypeError, IndexError, AttributeError, NotImplementedError) as error:
-        if how == "model" and "allocate memory" not in str(error):
-            kind = (opened.config.get("architectures") or ["the model"])[0]
-            reason = (str(error).splitlines() or [""])[0][:160]
-            raise WorkFailed(
-                f"'{folder}' is packed, but {kind} does not run with packed layers ({type(error).__name__}: {reason}): "
-                "its code takes weights by itself; leave those layers out with --exclude, into another --out"
-            ) from error
-        if "allocate memory" not in str(error):
+    except RuntimeError as error:
+        if not _full(error):
             raise
         raise WorkFailed(_NO_ROOM.format(folder)) from error
     except MemoryError as error:
@@ -93,9 +86,10 @@ def _model(folder: Path) -> dict[str, Any]:
     # Both fast routes: a few vectors at a time, and more.
     both = [ids[:, :4], ids.repeat(1, 4)]
     with torch.no_grad():
-        fast = [model(part).logits for part in both]
-        with plain_route(model):
+        # Plain first: what fails there is the model's own code, what fails only on the fast routes is ours.
+        with _own_code(folder, model), plain_route(model):
             plain = [model(part).logits for part in both]
+        fast = [model(part).logits for part in both]
         apart = max(float((a - b).abs().max()) for a, b in zip(fast, plain, strict=True))
         largest = max(float(logits.abs().max()) for logits in plain)
         if not apart <= TOLERANCE * max(largest, 1.0):
@@ -104,6 +98,27 @@ def _model(folder: Path) -> dict[str, Any]:
             )
         made = model.generate(ids, max_new_tokens=20, do_sample=False, pad_token_id=tokenizer.eos_token_id)
     return {"reload_max_difference": apart, "sample": tokenizer.decode(made[0], skip_special_tokens=True)}
+
+
+@contextmanager
+def _own_code(folder: Path, model: Any) -> Iterator[None]:
+    """Around a model's own code, which may take weights by itself and then raise whatever it likes: WorkFailed."""
+    try:
+        yield
+    except Exception as error:
+        if _full(error):
+            raise
+        reason = (str(error).splitlines() or [""])[0][:160]
+        raise WorkFailed(
+            f"'{folder}' is packed, but {type(model).__name__} does not run with packed layers "
+            f"({type(error).__name__}: {reason}): its code takes weights by itself; leave those layers out with "
+            "--exclude, into another --out"
+        ) from error
+
+
+def _full(error: Exception) -> bool:
+    """Whether memory ran out: torch says so in words alone."""
+    return isinstance(error, MemoryError) or "allocate memory" in str(error)
 
 
 def _layers(opened: Opened) -> dict[str, Any]:
