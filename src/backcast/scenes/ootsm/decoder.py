@@ -40,6 +40,17 @@ class Decoder(nn.Module):
         out: Tensor = nn.functional.linear(self.norm(x[:, length:]), self.embed.weight, self.bias)
         return out
 
+    def in_buckets(self, prompt: Tensor, questions: Tensor, buckets: int = 4) -> Tensor:
+        """The same logits, row by row, from groups of rows of like length: two thirds of a mixed batch is padding."""
+        lengths, asked = (prompt != 0).sum(1), (questions != 0).sum(1)
+        order = (lengths + asked).argsort()
+        parts = []
+        for rows in order.tensor_split(min(buckets, len(order))):
+            long, many = int(lengths[rows].max()), int(asked[rows].max())
+            found = self(prompt[rows, :long], questions[rows, :many])
+            parts.append(nn.functional.pad(found, (0, 0, 0, questions.shape[1] - many)))
+        return torch.cat(parts)[order.argsort()]
+
 
 class _Block(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float) -> None:
