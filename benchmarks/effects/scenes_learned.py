@@ -169,10 +169,18 @@ def summed(whole: dict[str, list[Tally]]) -> dict[str, object]:
         result[f"minus {other}"] = row
         print(f"two-stage minus {other}:", row, flush=True)
     for name in ("persistence", "two-stage"):
-        lines = [(line["horizon"], line["frames"], line["modes"]["no"]["R@10"]) for line in by_horizon(found[name])]
-        result[f"horizons {name}"] = lines
-        print("by horizon", name, lines, flush=True)
+        for what, one in (("horizons", found[name]), ("horizons of long clips", long_ones(found[name]))):
+            lines = [(line["horizon"], line["frames"], line["modes"]["no"]["R@10"]) for line in by_horizon(one)]
+            result[f"{what} {name}"] = lines
+            print(what, name, lines, flush=True)
     return result
+
+
+def long_ones(found: Tally) -> Tally:
+    """The clips that have a frame in every horizon bin: among all clips, far bins hold other clips than near ones."""
+    kept = (found.sums["all_frames"] > 0).all(1)
+    ids = tuple(name for name, keep in zip(found.ids, kept, strict=True) if keep)
+    return replace(found, ids=ids, sums={name: value[kept] for name, value in found.sums.items()})
 
 
 def answers(model: object, asked: list[Case]) -> list[GraphForecast]:

@@ -296,7 +296,7 @@ def test_calibration_that_does_not_carry_over_is_left_out():
 
 
 def test_mixture_finds_who_knows():
-    """A source that is right about objects that come, one about those that stay: each has its cells; by hand for one."""
+    """A source that is right about objects that come, one about those that stay: each has its cells; one by hand."""
     from backcast.scenes.forecast import Case, GraphForecast
 
     rng = np.random.default_rng(0)

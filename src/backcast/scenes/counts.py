@@ -125,14 +125,15 @@ class Markov:
     def staying(self) -> np.ndarray:
         """(B, O) chance that an object of the last frame is there."""
         n, hits = self.counts.stay[..., 0], self.counts.stay[..., 1]
-        return _smoothed(hits, n, _smoothed(hits.sum(1), n.sum(1), 0.5, self.weight)[:, None], self.weight)
+        prior = _smoothed(hits.sum(1), n.sum(1), 0.5, self.weight)[:, None]
+        return _smoothed(hits, n, self._of_class(hits, n, prior, 1), self.weight)
 
     def holding(self) -> np.ndarray:
         """(B, O, R, 2) chance of each predicate given whether it held, for an object that stays."""
         n, hits = self.counts.hold[..., 0], self.counts.hold[..., 1]
         share = _smoothed(hits.sum((0, 1)), n.sum((0, 1)), 0.5, self.weight)
         prior = _smoothed(hits.sum(1), n.sum(1), share, self.weight)
-        return _smoothed(hits, n, prior[:, None], self.weight)
+        return _smoothed(hits, n, self._of_class(hits, n, prior[:, None], 1), self.weight)
 
     def coming(self) -> np.ndarray:
         """(B, O, O) chance that an object comes, given one object of the last frame."""
@@ -143,7 +144,16 @@ class Markov:
         """(O, R) chance of each predicate for an object that came."""
         n, hits = self.counts.come_count, self.counts.fresh
         prior = _smoothed(hits.sum(0), n.sum(), 0.5, self.weight)
-        return _smoothed(hits, n[:, None], prior, self.weight)
+        return _smoothed(hits, n[:, None], self._of_class(hits, n[:, None], prior, 0), self.weight)
+
+    def _of_class(self, hits: np.ndarray, n: np.ndarray, prior: np.ndarray, axis: int) -> np.ndarray:
+        """What an object backs off to: its class where that has several instances, else the prior of all objects."""
+        kinds = self.vocabulary.kinds
+        several = (kinds.sum(1) > 1).reshape([-1 if i == axis else 1 for i in range(hits.ndim)])
+        if not several.any():
+            return prior
+        both = (np.moveaxis(np.tensordot(kinds.astype(float), each, (1, axis)), 0, axis) for each in (hits, n))
+        return np.asarray(np.where(several, _smoothed(*both, prior, self.weight), prior))
 
     def forecast(self, name: str, seen: Sequence[Frame], index: Sequence[int]) -> GraphForecast:
         """Probabilities of every object and predicate; lists what ``appear`` and ``gate`` let through."""

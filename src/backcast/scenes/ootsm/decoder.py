@@ -16,7 +16,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed = nn.Embedding(tokens, width)
         self.place = nn.Embedding(limit + 1, width)
-        self.blocks = nn.ModuleList(_Block(width, 4, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(Block(width, 4, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.bias = nn.Parameter(torch.zeros(tokens))
         for table in (self.embed, self.place):
@@ -52,7 +52,9 @@ class Decoder(nn.Module):
         return torch.cat(parts)[order.argsort()]
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
+    """One layer: attention, then a feed-forward part, each behind a norm."""
+
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
@@ -62,6 +64,7 @@ class _Block(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, L, width) with a mask (B, 1, L, L) of what each place may see."""
         batch, length, width = x.shape
         parts = self.qkv(self.first(x)).view(batch, length, 3, self.heads, width // self.heads)
         q, k, v = parts.permute(2, 0, 3, 1, 4)

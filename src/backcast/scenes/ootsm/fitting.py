@@ -40,7 +40,7 @@ def fit(clips: Clips, settings: Settings = Settings()) -> TwoStage:  # noqa: B00
     encoder = Encoder(clips.vocabulary)
     members: list[tuple[Decoder, ...]] = []
     for part, rest in _without(clips, settings):
-        members.append(tuple(_stage(number, part, rest, encoder, settings) for number in (1, 2)))
+        members.append(tuple(fit_stage(number, part, rest, encoder, settings) for number in (1, 2)))
     listing, labelling = zip(*members, strict=True)
     known = tuple(clip.id for clip in clips.clips)
     return weighed(TwoStage(encoder, listing, labelling, Neighbours.fit(clips), known=known), clips, settings)
@@ -76,7 +76,8 @@ def _without(clips: Clips, settings: Settings) -> Iterator[tuple[int, Clips]]:
         yield part, Clips(clips.vocabulary, tuple(clip for i, clip in enumerate(clips.clips) if i not in out))
 
 
-def _stage(number: int, part: int, train: Clips, encoder: Encoder, settings: Settings) -> Decoder:
+def fit_stage(number: int, part: int, train: Clips, encoder: Encoder, settings: Settings) -> Decoder:
+    """One member of stage ``number``, 1 or 2, by the seed and its part."""
     torch.manual_seed(1000 * settings.seed + 10 * part + number)
     rng = np.random.default_rng([settings.seed, part, number])
     decoder = Decoder(encoder.size, settings.width, settings.layers, settings.dropout)

@@ -17,7 +17,7 @@ from backcast.scenes.problems.vocabulary import Vocabulary
 class Frame:
     """One graph: every object with the predicates that hold between it and the subject.
 
-    A class has at most one instance in a frame: the name is the identity, as in Action Genome.
+    The name is the identity: one object of a class, as in Action Genome, or numbered ones (``instances``).
     """
 
     index: int
