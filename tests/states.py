@@ -56,18 +56,22 @@ class Recorder:
         if name is not None:
             self.outcomes[name] = max(self.outcomes.get(name, "passed"), report.outcome, key=SEVERITY.index)
 
-    def pytest_sessionfinish(self) -> None:
-        """Merges the outcomes of this session into the file; tests that are gone leave it."""
+    def pytest_runtest_logfinish(self) -> None:
+        """Merges the outcomes so far into the file; tests that are gone leave it, tests that are new wait in it."""
         from backcast.core.files import code_version, write_json
 
+        if not self.outcomes:
+            return
         kept = {row["test"]: row for row in json.loads(FILE.read_text())} if FILE.exists() else {}
         now = {"date": datetime.now(UTC).date().isoformat(), "code": code_version()}
         rows = []
         for row in marked():
             if row["test"] in self.outcomes:
                 rows.append({**row, "outcome": self.outcomes[row["test"]], **now})
-            elif row["test"] in kept:
-                rows.append(kept[row["test"]])
+            elif kept.get(row["test"], {}).get("body") == row["body"]:
+                rows.append({**kept[row["test"]], **row})
+            else:
+                rows.append({**row, "outcome": "not run", "date": None, "code": None})
         write_json(FILE, rows)
 
 

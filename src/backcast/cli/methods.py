@@ -18,8 +18,8 @@ class Options:
 def main(options: Options) -> list[dict[str, Any]]:
     """One object a method; ``works`` means that it has a recipe and that all of its recorded tests passed.
 
-    ``proved`` lists what passed, ``failed`` what did not, ``skipped`` what could not be tried on the machine of the
-    record; ``tested`` is the day of the oldest of these results, ``same_code`` whether it was this very code.
+    ``proved`` lists what passed, ``failed`` what did not, ``untried`` what was not run or could not be, on the machine
+    of the record; ``tested`` is the day of the oldest of these results, ``same_code`` whether it was this very code.
     """
     del options
     rows = recorded()
@@ -34,7 +34,10 @@ def recorded() -> list[dict[str, Any]]:
 
 
 def _state(method: recipes.Method, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    by = {outcome: [row["proves"] for row in rows if row["outcome"] == outcome] for outcome in _OUTCOMES}
+    by: dict[str, list[str]] = {"passed": [], "failed": [], "skipped": [], "not run": []}
+    for row in rows:
+        by[row["outcome"]].append(row["proves"])
+    tried = [row for row in rows if row["date"]]
     return {
         "number": method.number,
         "name": method.name,
@@ -44,13 +47,10 @@ def _state(method: recipes.Method, rows: list[dict[str, Any]]) -> dict[str, Any]
         "works": method.recipe is not None and bool(by["passed"]) and not by["failed"],
         "proved": by["passed"],
         "failed": by["failed"],
-        "skipped": by["skipped"],
-        "tested": min((row["date"] for row in rows), default=None),
-        "same_code": all(row["code"] == code_version() for row in rows),
+        "untried": by["skipped"] + by["not run"],
+        "tested": min((row["date"] for row in tried), default=None),
+        "same_code": all(row["code"] == code_version() for row in tried),
     }
-
-
-_OUTCOMES = ("passed", "failed", "skipped")
 
 
 def show(result: list[dict[str, Any]]) -> None:
@@ -71,4 +71,4 @@ def show(result: list[dict[str, Any]]) -> None:
 def line(row: dict[str, Any]) -> str:
     """The state of a method in one line: what failed first, then what was shown, then what was not tried."""
     parts = [f"FAILS: {claim}" for claim in row["failed"]] + row["proved"]
-    return "; ".join(parts + [f"not tried: {claim}" for claim in row["skipped"]]) or "nothing shown"
+    return "; ".join(parts + [f"not tried: {claim}" for claim in row["untried"]]) or "nothing shown"
