@@ -152,8 +152,8 @@ class Markov:
         several = (kinds.sum(1) > 1).reshape([-1 if i == axis else 1 for i in range(hits.ndim)])
         if not several.any():
             return prior
-        both = (np.moveaxis(np.tensordot(kinds.astype(float), each, (1, axis)), 0, axis) for each in (hits, n))
-        return np.asarray(np.where(several, _smoothed(*both, prior, self.weight), prior))
+        mine, of = (np.moveaxis(np.tensordot(kinds.astype(float), each, (1, axis)), 0, axis) for each in (hits, n))
+        return np.asarray(np.where(several, _smoothed(mine, of, prior, self.weight), prior))
 
     def forecast(self, name: str, seen: Sequence[Frame], index: Sequence[int]) -> GraphForecast:
         """Probabilities of every object and predicate; lists what ``appear`` and ``gate`` let through."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,7 +95,8 @@ class TwoStage:
             rows = [(k, one.state_dict()) for k, one in enumerate(getattr(self, part))]
             state = {f"{k}.{key}": value for k, row in rows for key, value in row.items()}
             save_file(state, str(folder / f"{part}.safetensors"))
-        np.savez_compressed(folder / "counts.npz", **asdict(self.markov.counts), **self.knn.packed())
+        arrays: dict[str, Any] = {**asdict(self.markov.counts), **self.knn.packed()}
+        np.savez_compressed(folder / "counts.npz", **arrays)
         shape = {
             "width": self.listing[0].embed.embedding_dim,
             "layers": len(self.listing[0].blocks),
