@@ -28,7 +28,7 @@ class CallsOnce:
     name = fingerprint = "calls-once"
 
     def __init__(self, lm, anew=False):
-        self.lm, self.cell, self.forget = lm, lm.cell, lm.forget
+        self.lm, self.cell, self.remembering = lm, lm.cell, lm.remembering
         self.draw = lm.reply_anew if anew else lm.reply
 
     def reply(self, conversations, tools, sampling):

@@ -38,9 +38,11 @@ def lm(request):
 
 
 @pytest.fixture(autouse=True)
-def forgetful(lm):
-    lm.forget()
+def remembering(lm):
     lm.memory.read = 0
+    with lm.remembering():
+        yield
+    assert lm.memory.slots is None
 
 
 def both(lm, conversations, sampling):
@@ -74,6 +76,12 @@ def test_a_later_turn_reads_only_what_is_new(lm):
     replies = lm.reply(grown, (), sampling)
     new = 4 * (replies[0].prompt_tokens - prompt)
     assert lm.memory.read - once <= new + 4 * sampling.max_tokens
+
+
+def test_nothing_is_kept_unless_asked_for():
+    lm = LocalSight(*tiny_vlm())
+    lm.reply([first(1)], (), Sampling(0.0, max_tokens=2))
+    assert lm.memory.slots is None
 
 
 def test_another_picture_in_the_same_words_is_read_anew(lm):

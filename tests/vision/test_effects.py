@@ -42,7 +42,8 @@ def test_the_bad_start_looks_at_half_and_mostly_elsewhere(script):
     assert 0.5 < missed / len(looks) < 0.95
 
 
-def test_curiosity_beside_its_control_from_one_start(script, tmp_path):
+def test_curiosity_beside_its_control_from_one_start(script, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
     words = [str(tmp_path), "--traces", "4", "--epochs", "1", "--steps", "1", "--prompts", "1", "--test", "4"]
     given = script.parsed(words)
     found = script.trap(tmp_path / "seed-0", 0, given, EYE, POINT)

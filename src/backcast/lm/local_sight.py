@@ -2,7 +2,8 @@
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class LocalSight:
         self._plain = {"do_sample": False, "eos_token_id": sorted(self.ends), "pad_token_id": pad}
         model.generation_config = _generation(**self._plain)
         self.memory = Memory(model, processor) if Memory.fits(model) else None
-        """Decodes where it can; what it remembers is dropped by ``forget``."""
+        """Decodes where it can, and remembers within ``remembering``."""
         self.results = self._probe()
         self.tools_by: str | None = None
         """Set when tools are first rendered: ``template`` or ``system``."""
@@ -89,8 +90,8 @@ class LocalSight:
     def reply(self, conversations: Sequence[Sequence[Turn]], tools: Sequence[Tool], sampling: Sampling) -> list[Reply]:
         """As ``Sight.reply``: all conversations in one batch; each row draws from its own stream.
 
-        Conversations that all go on from the last batch's are not read again from their beginning (``sight_memory``);
-        ``forget`` drops what is remembered. Raises BadInput for a prompt that does not fit the model's context.
+        Within ``remembering``, conversations that all go on from the last batch's are not read again from their
+        beginning. Raises BadInput for a prompt that does not fit the model's context.
         """
         if self.memory is None or sampling.stop or not conversations:
             return self.reply_anew(conversations, tools, sampling)
@@ -125,10 +126,17 @@ class LocalSight:
         rows = out[:, inputs["input_ids"].shape[1] :].tolist()
         return [self._read(row, count, sampling.stop) for row, count in zip(rows, read, strict=True)]
 
-    def forget(self) -> None:
-        """Drops what is remembered of conversations, and its memory."""
-        if self.memory is not None:
-            self.memory.forget()
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Within it, the last batch of conversations is remembered for their next turn; then it is dropped."""
+        if self.memory is None:
+            yield
+            return
+        self.memory.keeps = True
+        try:
+            yield
+        finally:
+            self.memory.keeps, self.memory.slots = False, None
 
     def _rendered(self, conversations: Sequence[Sequence[Turn]], tools: Sequence[Tool]) -> list[tuple[str, list[Any]]]:
         return [

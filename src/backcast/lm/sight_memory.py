@@ -1,9 +1,9 @@
-"""Batched decoding that remembers: a conversation's next turn reads only what is new, what all share is read once.
+"""Batched decoding that can remember: what rows share is read once, and a next turn reads only what is new.
 
 ``transformers.generate`` reads a conversation from its beginning at every turn. Here keys and values of the last batch
-are kept. Rows of different lengths share one rectangle of slots; a slot that holds nothing for a row is masked,
-wherever it lies, and places come from the model's own rule (``get_rope_index``), so that the same is computed as
-without memory.
+are kept if asked for. Rows of different lengths share one rectangle of slots; a slot that holds nothing for a row is
+masked, wherever it lies, and places come from the model's own rule (``get_rope_index``), so that the same is computed
+as without memory.
 """
 
 import hashlib
@@ -58,12 +58,14 @@ class Slots:
 
 
 class Memory:
-    """Decodes for one model of ``FAMILIES`` and remembers its last batch."""
+    """Decodes for one model of ``FAMILIES`` and may remember its last batch."""
 
     def __init__(self, model: Any, processor: Any) -> None:
         self.model, self.processor = model, processor
         self.picture: int = model.config.image_token_id
         self.device = next(model.parameters()).device
+        self.keeps = False
+        """Whether a batch is remembered for its next turn."""
         self.slots: Slots | None = None
         self.stamp: int | None = None
         self.read = 0
@@ -74,10 +76,6 @@ class Memory:
         """Whether this can decode for the model; ``transformers.generate`` can for any."""
         kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"])
         return model.config.model_type in FAMILIES and kinds == {"full_attention"}
-
-    def forget(self) -> None:
-        """Drops what is remembered."""
-        self.slots = None
 
     def decode(
         self,
@@ -103,7 +101,7 @@ class Memory:
             logits = self._step(slots, new, behind, pixels)
             drawn = []
             done = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
-            stops = torch.tensor(sorted(ends), device=self.device)
+            stops = torch.tensor(sorted(ends), dtype=torch.long, device=self.device)
             while True:
                 token = draw(None, logits).argmax(-1)
                 drawn.append(token.masked_fill(done, -1))
@@ -120,7 +118,7 @@ class Memory:
             self.read += len(tokens)
             row.ids = row.ids + tokens
         slots.rows = list(rows)
-        self.slots = slots
+        self.slots = slots if self.keeps else None
         return found
 
     def _remembered(self, rows: Sequence[Row]) -> tuple[Slots, list[int], dict[str, Any]] | None:

@@ -1,6 +1,7 @@
 """The conversation: a model looks, asks to look closer, is shown what it asked for, and answers."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -117,10 +118,8 @@ class Looking:
     def look(self, asks: Sequence[Ask]) -> list[Look]:
         """A conversation about each of ``asks``, in order."""
         looks = [self._begin(ask) for ask in asks]
-        try:
+        with getattr(self.lm, "remembering", nullcontext)():  # a local model need not read a conversation twice
             self._look(looks)
-        finally:
-            getattr(self.lm, "forget", lambda: None)()  # what a local model remembers of these conversations
         return looks
 
     def _look(self, looks: Sequence[Look]) -> None:
