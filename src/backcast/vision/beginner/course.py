@@ -33,7 +33,7 @@ class Course:
         objects: dict[str, Any] = {**self.modules, "optimizer": optimizer, "schedule": schedule}
         log = list[dict[str, float]]()
         if kept.exists():
-            state = torch.load(kept, weights_only=False)
+            state = torch.load(kept, weights_only=True)
             log = state.pop("log")
             for name, value in state.items():
                 objects[name].load_state_dict(value)
