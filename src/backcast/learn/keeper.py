@@ -36,7 +36,7 @@ class Keeper(TrainerCallback):
             model.zero_grad(set_to_none=True)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        """Writes batch, parts and counts of this process beside TRL's own checkpoint."""
+        """Writes batch, parts and counts of this process beside TRL's own checkpoint; the first process writes last."""
         trainer = self.trainer
         path = state_file(Path(args.output_dir) / f"checkpoint-{state.global_step}", trainer.accelerator.process_index)
         kept = {
@@ -50,7 +50,12 @@ class Keeper(TrainerCallback):
         }
         beside = path.with_suffix(".part")
         torch.save(kept, beside)
-        beside.replace(path)
+        if trainer.accelerator.is_main_process:
+            trainer.accelerator.wait_for_everyone()
+            beside.replace(path)
+        else:
+            beside.replace(path)
+            trainer.accelerator.wait_for_everyone()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         """Raises InertMethod if a part had opportunities and changed nothing, BadInput if there was no step at all."""
