@@ -6,8 +6,8 @@ Only the first process reads the recipe, searches, judges, writes and prints. Wh
 
 import contextlib
 import os
-import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -59,19 +59,26 @@ def led() -> Iterator[None]:
 
 def follow() -> int:
     """In every other process: does what the first hands out, silently, until it ends. Returns the exit code."""
-    from joblib.externals import cloudpickle
+    import cloudpickle
 
     global _channel
-    _channel = _join()
-    said = sys.stderr
-    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(nothing):
+    said = os.fdopen(os.dup(2), "w")
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):  # what C++ says, too
+        os.dup2(nothing, stream)
+    try:
+        _channel = _join()
         while (work := _tell(None)) is not None:
-            try:
-                cloudpickle.loads(work)()
-            except (BadInput, WorkFailed) as error:
-                after_the_first()
-                said.write(f"backcast: process {rank()}: {' '.join(str(error).split())}\n")
-                return 2 if isinstance(error, BadInput) else 1
+            cloudpickle.loads(work)()
+    except (BadInput, WorkFailed) as error:
+        after_the_first()
+        said.write(f"backcast: process {rank()}: {' '.join(str(error).split())}\n")
+        return 2 if isinstance(error, BadInput) else 1
+    except BaseException:
+        said.write(f"process {rank()}:\n{traceback.format_exc()}")
+        return 1
+    finally:
+        said.close()
     return 0
 
 
@@ -85,7 +92,7 @@ def together(work: Callable[[], T]) -> T:
         return work()
     if _channel is None:
         raise BadInput("several processes were started, but only the command 'run' leads them; start one")
-    from joblib.externals import cloudpickle
+    import cloudpickle
 
     channel, packed = _channel, cloudpickle.dumps(work)
     _tell(packed)
@@ -104,6 +111,13 @@ def after_the_first() -> None:
     """Before another process tells its own error: the first one's, usually the same, ends all of them."""
     if not first():
         time.sleep(_SETTLING)
+
+
+def on_cpu() -> bool:
+    """Whether training has to say that it wants no GPU: accelerate would not join processes without one."""
+    import torch
+
+    return processes() > 1 and not torch.cuda.is_available()
 
 
 def share(rows: int, name: str) -> int:
@@ -125,10 +139,11 @@ def _join() -> Any:
     import torch.distributed
     from accelerate import PartialState
 
-    if PartialState().num_processes != processes():
+    found = PartialState(cpu=on_cpu()).num_processes
+    if found != processes():
         raise BadInput(
-            f"the launcher speaks of {processes()} processes, accelerate found {PartialState().num_processes}; start "
-            "with accelerate launch or torchrun"
+            f"the launcher speaks of {processes()} processes, accelerate found {found}; start with accelerate launch or "
+            "torchrun"
         )
     # Not the trainers' own group: messages wait for days, and on GPUs that one carries tensors only.
     return torch.distributed.new_group(backend="gloo", timeout=_PATIENCE)

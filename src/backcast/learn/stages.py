@@ -194,6 +194,8 @@ def _trainer(out: Path, begin: Path, learn: Sequence[Asked], training: Training,
         "report_to": "none",
         "disable_tqdm": True,
         "bf16": False,
+        "use_cpu": ranks.on_cpu(),
+        "ddp_find_unused_parameters": sees(learn),  # a text may come without a picture
     }
     if training.lora:
         from peft import LoraConfig

@@ -121,6 +121,7 @@ def _config(settings: SFTSettings, checkpoints: Path, rows: int) -> SFTConfig:
         gradient_checkpointing=settings.gradient_checkpointing,
         bf16=settings.dtype == "auto" and not on_cpu,
         use_cpu=on_cpu,
+        ddp_find_unused_parameters=False,
         dataloader_pin_memory=not on_cpu,
         seed=settings.seed,
         data_seed=settings.seed,
