@@ -103,7 +103,7 @@ def test_supervised_training_on_two_processes_equals_one(small_llama, tmp_path):
 
 
 RUN = ["-m", "backcast", "run", "hicra", "--no-control", "--json"]
-SHORT = ["--train.warm", "30", "--train.steps", "4", "--train.measured", "8", "--train.save-every", "2"]
+SHORT = ["--train.warm", "30", "--train.steps", "6", "--train.measured", "8", "--train.save-every", "2"]
 SHORT += ["--train.prompts", "4", "--train.group", "4", "--train.micro", "8"]
 
 
@@ -117,7 +117,10 @@ def test_a_run_on_two_processes_is_killed_and_goes_on(tmp_path):
     while not waited.exists() and time.monotonic() < until:
         assert killed.poll() is None, killed.communicate()[1][-3000:]
         time.sleep(0.02)
-    os.killpg(killed.pid, signal.SIGKILL)
+    workers = Path(f"/proc/{killed.pid}/task/{killed.pid}/children").read_text().split()
+    assert len(workers) >= 2
+    for pid in (killed.pid, *map(int, workers)):  # torchrun's processes outlive it
+        os.kill(pid, signal.SIGKILL)
     killed.communicate()
     assert not (tmp_path / "killed" / "2-hicra" / "done.json").exists()
     found = []
@@ -130,7 +133,7 @@ def test_a_run_on_two_processes_is_killed_and_goes_on(tmp_path):
     assert found[0]["gaps"] == found[1]["gaps"]
     first, second = (tmp_path / name / "2-hicra" / "model" / "model.safetensors" for name in ("killed", "whole"))
     assert first.read_bytes() == second.read_bytes()
-    assert {path.name for path in waited.parent.parent.glob("checkpoint-4/group*")} == {
+    assert {path.name for path in waited.parent.parent.glob("checkpoint-6/group*")} == {
         "group_trainer_0.pt",
         "group_trainer_1.pt",
     }

@@ -75,13 +75,6 @@ def connected(address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def nodes() -> int:
-    """How many nodes of the connected cluster are alive."""
-    import ray
-
-    return sum(bool(node["Alive"]) for node in ray.nodes())
-
-
 def spread(
     function: Callable[[In], Out], items: Sequence[In], sent: Callable[[int], None] = lambda _: None
 ) -> Iterator[tuple[int, Out]]:
@@ -91,8 +84,7 @@ def spread(
     it was there. Raises BadInput for a function or an item that cannot be sent, WorkFailed for a task that took
     ``RETRIES`` workers with it.
     """
-    import ray
-
+    ray = _ray()
     packed = ray.put(_packed(function, getattr(function, "__name__", type(function).__name__)))
     place = ray.put(_place())
     task = ray.remote(num_cpus=1, max_retries=RETRIES)(_call)
@@ -115,9 +107,14 @@ def spread(
             ray.cancel(ref, force=True)
 
 
-def _result(ref: Any) -> Any:
+def _ray() -> Any:
     import ray
 
+    return ray
+
+
+def _result(ref: Any) -> Any:
+    ray = _ray()
     try:
         fine, value = pickle.loads(ray.get(ref))  # bytes of our own worker
     except ray.exceptions.RayError as error:
@@ -137,10 +134,8 @@ def _place() -> Place:
 
 
 def _packed(value: Any, name: str) -> bytes:
-    from ray import cloudpickle
-
     try:
-        packed: bytes = cloudpickle.dumps(value)
+        packed: bytes = _ray().cloudpickle.dumps(value)
     except Exception as error:
         why = " ".join(str(error).split())
         raise BadInput(f"'{name}' cannot be sent to other machines ({why}); leave --engine ray out") from None
@@ -149,21 +144,25 @@ def _packed(value: Any, name: str) -> bytes:
 
 def _call(place: Place, function: bytes, item: bytes) -> bytes:
     """One item, on a worker: (True, result) or (False, error), pickled."""
-    from ray import cloudpickle
-
+    dumps = _ray().cloudpickle.dumps
     try:
         _stand(place)
-        answer: tuple[bool, Any] = (True, pickle.loads(function)(pickle.loads(item)))
+        answer: bytes = dumps((True, pickle.loads(function)(pickle.loads(item))))
     except FileNotFoundError as error:
-        answer = (False, WorkFailed(f"node {socket.gethostname()} does not see '{error.filename}'; {SHARED}"))
+        answer = dumps((False, WorkFailed(f"node {socket.gethostname()} does not see '{error.filename}'; {SHARED}")))
     except Exception as error:
-        error.add_note(f"on node {socket.gethostname()}:\n{traceback.format_exc()}")
-        answer = (False, error)
+        answer = _failed(error, dumps)
+    return answer
+
+
+def _failed(error: Exception, dumps: Callable[[Any], bytes]) -> bytes:
+    """The error itself, with where it happened as a note; its words where it does not survive the journey."""
+    error.add_note(f"on node {socket.gethostname()}:\n{traceback.format_exc()}")
     try:
-        packed: bytes = cloudpickle.dumps(answer)
+        packed = dumps((False, error))
+        pickle.loads(packed)
     except Exception:
-        said = WorkFailed(f"node {socket.gethostname()}: cannot send back {answer[1]!r}")
-        packed = cloudpickle.dumps((False, said))
+        packed = dumps((False, WorkFailed(f"node {socket.gethostname()}: {type(error).__name__}: {error}")))
     return packed
 
 

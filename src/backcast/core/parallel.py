@@ -2,7 +2,7 @@
 (Ray)."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ from backcast.core.progress import Progress
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+Done = Generator[tuple[int, Out], None, None]
 
 _elsewhere: ContextVar["Elsewhere | None"] = ContextVar("elsewhere", default=None)
 
@@ -87,20 +88,20 @@ def pmap(
     return [found[index] for index in range(len(items))]
 
 
-def _serial(function: Callable[[In], Out], items: Sequence[In], jobs: int) -> Iterator[tuple[int, Out]]:
+def _serial(function: Callable[[In], Out], items: Sequence[In], jobs: int) -> Done[Out]:
     del jobs
     yield from ((index, function(item)) for index, item in enumerate(items))
 
 
-def _processes(function: Callable[[In], Out], items: Sequence[In], jobs: int) -> Iterator[tuple[int, Out]]:
+def _processes(function: Callable[[In], Out], items: Sequence[In], jobs: int) -> Done[Out]:
     yield from _joblib(function, items, jobs, "loky")
 
 
-def _threads(function: Callable[[In], Out], items: Sequence[In], jobs: int) -> Iterator[tuple[int, Out]]:
+def _threads(function: Callable[[In], Out], items: Sequence[In], jobs: int) -> Done[Out]:
     yield from _joblib(function, items, jobs, "threading")
 
 
-def _joblib(function: Callable[[In], Out], items: Sequence[In], jobs: int, backend: str) -> Iterator[tuple[int, Out]]:
+def _joblib(function: Callable[[In], Out], items: Sequence[In], jobs: int, backend: str) -> Done[Out]:
     from joblib import Parallel, delayed
 
     # One item a task: items here take from milliseconds to minutes, and auto-batching would hold results back.
@@ -115,7 +116,7 @@ def _numbered(function: Callable[[In], Out], index: int, item: In) -> tuple[int,
     return index, function(item)
 
 
-def _ray(function: Callable[[In], Out], items: Sequence[In], jobs: int) -> Iterator[tuple[int, Out]]:
+def _ray(function: Callable[[In], Out], items: Sequence[In], jobs: int) -> Done[Out]:
     del jobs  # a cluster has as many as it has processors
     from backcast.core.cluster import spread
 
@@ -125,7 +126,7 @@ def _ray(function: Callable[[In], Out], items: Sequence[In], jobs: int) -> Itera
     yield from spread(function, items, here.sent)
 
 
-ENGINES: dict[str, Callable[[Callable[..., Any], Sequence[Any], int], Iterator[tuple[int, Any]]]] = {
+ENGINES: dict[str, Callable[[Callable[..., Any], Sequence[Any], int], Done[Any]]] = {
     "serial": _serial,
     "processes": _processes,
     "threads": _threads,

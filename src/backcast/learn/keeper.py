@@ -81,7 +81,9 @@ def restore(trainer: Any, checkpoint: str) -> None:
         raise BadInput(
             f"'{path}' is missing: this checkpoint is of another trainer or number of processes, or was never finished"
         )
-    state = torch.load(path, map_location=trainer.accelerator.device, weights_only=True)
+    device = trainer.accelerator.device
+    # Of several processes on a CPU, accelerate's device is "cpu:0", from which torch restores nothing.
+    state = torch.load(path, map_location="cpu" if device.type == "cpu" else device, weights_only=True)
     written, here = state["names"], [part.name for part in trainer.parts]
     if written != here:
         raise BadInput(f"'{path}' was written with parts {_list(written)}; this trainer has {_list(here)}")

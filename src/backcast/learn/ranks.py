@@ -142,8 +142,8 @@ def _join() -> Any:
     found = PartialState(cpu=on_cpu()).num_processes
     if found != processes():
         raise BadInput(
-            f"the launcher speaks of {processes()} processes, accelerate found {found}; start with accelerate launch or "
-            "torchrun"
+            f"the launcher speaks of {processes()} processes, accelerate found {found}; start with accelerate "
+            "launch or torchrun"
         )
     # Not the trainers' own group: messages wait for days, and on GPUs that one carries tensors only.
     return torch.distributed.new_group(backend="gloo", timeout=_PATIENCE)
