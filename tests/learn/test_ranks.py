@@ -103,8 +103,8 @@ def test_supervised_training_on_two_processes_equals_one(small_llama, tmp_path):
 
 
 RUN = ["-m", "backcast", "run", "hicra", "--no-control", "--json"]
-SHORT = ["--train.warm", "30", "--train.steps", "6", "--train.measured", "8", "--train.save-every", "2"]
-SHORT += ["--train.prompts", "4", "--train.group", "4", "--train.micro", "8"]
+SHORT = ["--train.warm", "100", "--train.steps", "6", "--train.measured", "8", "--train.save-every", "2"]
+SHORT += ["--train.prompts", "8", "--train.group", "8", "--train.micro", "32"]
 
 
 def test_a_run_on_two_processes_is_killed_and_goes_on(tmp_path):

@@ -29,8 +29,12 @@ AHEAD = 2
 """Tasks sent out for each processor of the cluster, so that none waits for its next one."""
 KNOCK = 5.0
 """Seconds to wait for an answer at a given address."""
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_DEDUP_LOGS": "0"}
-"""No report home, no advice about accelerators, no lines of other processes on this one's terminal."""
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # no report home
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # no advice about accelerators
+    "RAY_gcs_rpc_server_connect_timeout_s": "60",  # a busy head that was knocked at is there
+}
+"""What Ray reads from the environment; values that are there already stay."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ def connected(address: str) -> Iterator[None]:
     ``auto``: the cluster that this machine is a node of; ``HOST:PORT``: that of this head; ``local``: a new one, of
     this machine alone, that ends with the block. Raises BadInput when Ray is not installed or nobody answers.
     """
-    os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+    os.environ.update({name: value for name, value in SETTINGS.items() if name not in os.environ})
     _knock(address)
     try:
         import ray
