@@ -23,6 +23,7 @@ def whole(tmp_path_factory):
     return out, finished(backcast("run", "pixel", "--out", str(out), *SMALL, "--json"))
 
 
+@pytest.mark.method(4, proves="warm-up, reinforcement and judging on scenes")
 def test_a_run_on_generated_scenes(whole):
     """Every stage, its gap, the table of necessity, the vital signs, a page with the traces."""
     out, found = whole
@@ -41,6 +42,7 @@ def test_a_run_on_generated_scenes(whole):
     assert "boxed" in "".join(text for text, _ in learnt)
 
 
+@pytest.mark.method(4, proves="looks at your picture")
 def test_the_trained_model_looks_at_a_users_picture(whole, tmp_path):
     from PIL import Image
 
@@ -50,6 +52,7 @@ def test_the_trained_model_looks_at_a_users_picture(whole, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.method(4, proves="goes on after kill -9")
 def test_killed_and_run_again_it_ends_with_the_same_model(whole, tmp_path):
     """``kill -9`` in the middle of the reinforcement, behind a checkpoint."""
     out = tmp_path / "run"
@@ -89,6 +92,7 @@ def own(tmp_path_factory):
     return home / "model", write_problems(generate(6, Scenes(canvas=120, ratio=1.0, tiles=1)), home / "set")
 
 
+@pytest.mark.method(4, proves="trains on your images and model")
 def test_with_a_users_own_images_and_model(own, tmp_path):
     words = ["--model", str(own[0]), "--problems", str(own[1]), "--reply-tokens", "6", "--no-control", *SHORT]
     found = finished(backcast("run", "pixel", "--out", str(tmp_path / "run"), *words, "--json"))

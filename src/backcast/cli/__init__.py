@@ -2,7 +2,8 @@
 
 A verb's file holds a frozen dataclass ``Options`` (tyro turns it into flags), ``main(options)``, which returns the
 object that ``--json`` prints, and ``show(result)``, which prints it for people. ``Options.parse`` replaces tyro where
-flags are not fixed. A verb with sub-verbs holds ``VERBS = {name: (Options, main, show)}`` instead.
+flags are not fixed; ``Options.exit_code`` reads a code other than 0 off the result. A verb with sub-verbs holds
+``VERBS = {name: (Options, main, show)}`` instead.
 """
 
 import contextlib
@@ -93,14 +94,16 @@ def _run(entry: Any, rest: list[str], prog: str) -> int:
     words = [word for word in rest if word != "--json"]
     own = getattr(options_type, "parse", None)
     options = own(words, prog) if own else params.parse(options_type, words, prog=prog)
+    code = getattr(options_type, "exit_code", lambda _: 0)
     if len(words) == len(rest):
-        show(work(options))
-        return 0
+        result = work(options)
+        show(result)
+        return int(code(result))
     # Whatever a library prints goes to stderr: with --json, stdout holds one line.
     with contextlib.redirect_stdout(sys.stderr):
         result = work(options)
     print(json.dumps(result, ensure_ascii=False, allow_nan=False))  # noqa: T201
-    return 0
+    return int(code(result))
 
 
 def usage() -> str:

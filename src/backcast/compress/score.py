@@ -170,8 +170,9 @@ def load(folder: Path) -> tuple[Any, Any]:
         raise BadInput(f"'{folder}' is a {config['architectures'][0]}, which continues no text; it has no perplexity")
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        auto: Any = AutoModelForCausalLM
+        model = auto.from_pretrained(folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False)
     finally:
         logging.enable_progress_bar()  # type: ignore[no-untyped-call]
     model.train(False)

@@ -205,7 +205,8 @@ def _trainer(out: Path, begin: Path, learn: Sequence[Asked], training: Training,
 def _text_model(folder: Path) -> tuple[Any, Any, dict[str, Any]]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    return AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder), {}
+    model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=False)
+    return model, AutoTokenizer.from_pretrained(folder, trust_remote_code=False), {}
 
 
 def _shown(trainer: Any, bar: Progress) -> Any:

@@ -65,7 +65,7 @@ class LocalSight:
         try:
             with no_bars(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                model = auto.from_pretrained(folder, dtype=kind, local_files_only=True)
+                model = auto.from_pretrained(folder, dtype=kind, local_files_only=True, trust_remote_code=False)
         except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise BadInput(f"'{folder}' cannot be loaded: {reason[:300]}; check that the folder is complete") from error

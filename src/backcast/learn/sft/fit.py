@@ -136,7 +136,7 @@ def _fit(job: _Job, work: Path) -> dict[str, Any]:
 def _tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if not tokenizer.chat_template:
         raise BadInput(f"'{folder}' has no chat template; give an instruct model, or put chat_template.jinja there")
     return tokenizer

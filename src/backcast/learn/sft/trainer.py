@@ -44,7 +44,7 @@ def make_trainer(
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise BadInput("device 'cuda': this machine shows no GPU to PyTorch; use device 'auto' or 'cpu'")
     weights = torch.bfloat16 if settings.dtype == "bfloat16" else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=weights)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=weights, trust_remote_code=False)
     trainer: Any = SFTTrainer(
         model=model,
         args=_config(settings, checkpoints, len(train)),
@@ -203,7 +203,7 @@ def save(trainer: Any, base: Path, folder: Path, settings: SFTSettings, name: st
             # PEFT would otherwise ask the hub whether the base model's vocabulary was changed; it was not.
             model.save_pretrained(folder / "adapter", save_embedding_layers=False)
         model = model.merge_and_unload()
-    stored = AutoConfig.from_pretrained(base).dtype
+    stored = AutoConfig.from_pretrained(base, trust_remote_code=False).dtype
     model.to(stored or torch.float32).save_pretrained(folder)
     for weights in folder.rglob("*.safetensors"):
         weights.chmod(0o644)  # safetensors makes them unreadable for everybody else

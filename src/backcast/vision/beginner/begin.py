@@ -99,7 +99,7 @@ def teach(
     kept, log = folder / "eye.pt", list[dict[str, float]]()
     objects: dict[str, Any] = {"eye": eye, "heads": heads, "optimizer": optimizer, "schedule": schedule}
     if kept.exists():
-        state = torch.load(kept, weights_only=False)
+        state = torch.load(kept, weights_only=True)
         log = state.pop("log")
         for name, value in state.items():
             objects[name].load_state_dict(value)
