@@ -99,7 +99,7 @@ def _budget(name: str, words: Sequence[str], given: Mapping[str, Any]) -> Any:
     if not hasattr(recipes.module(name), "budgeted"):
         return None
     said = given.get("budget")
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words[1:], ""], strict=False):
         if word == "--budget" or word.startswith("--budget="):
             said = following if word == "--budget" else word.partition("=")[2]
     return None if said is None else recipes.module(name).budgeted(str(said))

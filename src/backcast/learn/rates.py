@@ -29,7 +29,7 @@ class Rates:
     @property
     def missed(self) -> np.ndarray:
         """Share of wrong answers of each question, shape (questions,)."""
-        return 1.0 - self.right.mean(axis=1)
+        return np.asarray(1.0 - self.right.mean(axis=1))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
