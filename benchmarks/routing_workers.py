@@ -44,9 +44,8 @@ def main():
         missed += spread.value > 0
         means = " and ".join(f"{sum(c) / len(c):.3f} with {jobs}" for jobs, c in sorted(costs.items()))
         bounds = "" if spread.low is None else f" [{spread.low:.2f}, {spread.high:.2f}]"
-        print(
-            f"{size} customers, {options.seconds:g} s: {means}; two workers {spread.value:+.2f} %{bounds}, n = {len(by)}"
-        )
+        print(f"{size} customers, {options.seconds:g} s: {means}; ", end="")
+        print(f"two workers {spread.value:+.2f} %{bounds}, n = {len(by)}")
     raise SystemExit(missed)
 
 
