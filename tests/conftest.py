@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.states import pytest_addoption as pytest_addoption
+from tests.states import pytest_configure as pytest_configure
+from tests.states import pytest_runtest_setup as pytest_runtest_setup
+
 # How long a draw takes says something of the machine's load, nothing of the property.
 settings.register_profile("backcast", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("backcast")

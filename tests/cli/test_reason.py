@@ -96,6 +96,7 @@ def killed(words: list[str], cache: Path, moment: Callable[[], bool]) -> None:
     assert process.wait() == -signal.SIGKILL
 
 
+@pytest.mark.method(1, proves="goes on after kill -9, byte for byte")
 def test_killed_at_five_points(model: Path, pairs: Path, tmp_path: Path) -> None:
     """After five kills the traces are those of an undisturbed run, byte for byte, and no finished call was repeated."""
     whole = finished(command(pairs, model, tmp_path / "whole"), tmp_path / "cache-whole")

@@ -193,6 +193,7 @@ def first_probabilities(address: str, ids: list[int]) -> tuple[list[int], dict[i
         ("one bit", None, {"F32", "Q1_0"}, 0.6),
     ],
 )
+@pytest.mark.method(7, 8, proves="runs in llama.cpp")
 def test_llama_cpp_loads_the_file_and_goes_on_alike(packed, tmp_path, llama, name, rest, types, near):
     """Real llama.cpp: the likeliest token and its log-probability are the model's, closely in float32 (for its block
     types it rounds the activations to 8 bits, and this random model is touchy); the same tokens for a text."""

@@ -48,6 +48,7 @@ def run(script: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.method(7, 8, proves="answers as its decoded weights do")
 def test_logits_and_generation_equal_the_simulated_model(packed):
     """Reloaded logits equal those of the dense model with the same numbers to 1e-5; 20 greedy tokens are the same."""
     model, twin = load(packed.out), simulated(packed)

@@ -161,6 +161,7 @@ def test_out_of_room_half_way(copy, tmp_path):
 
 
 @pytest.mark.parametrize("words", [("--bits", "3"), ("--plan", "3.6bits")])
+@pytest.mark.method(7, 8, proves="goes on after kill -9, byte for byte")
 def test_killed_from_outside_and_begun_again(tmp_path, words):
     """``kill -9`` while tensors are packed (a plan: while layers are measured): the same command ends with the bytes
     of an undisturbed run."""

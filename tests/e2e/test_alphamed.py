@@ -81,6 +81,7 @@ def backcast(*words, cache):
     return subprocess.run([sys.executable, "-m", "backcast", *map(str, words)], capture_output=True, text=True, env=env)
 
 
+@pytest.mark.method(3, proves="judges, curates, trains on rules alone")
 def test_from_questions_to_the_report(files, guesser, tmp_path):
     """Stages, levels, paired gaps in and out of domain, a model that loads; the same command again does nothing."""
     words = ["run", "alphamed", "--problems", files / "repeating.jsonl", "--out-of-domain", files / "birds.jsonl"]
@@ -141,6 +142,7 @@ STUDY = [
 ]
 
 
+@pytest.mark.method(3, proves="compares sets of one budget")
 def test_the_study_from_questions_to_the_report(files, guesser, tmp_path):
     """Arms of the same budget, compared question by question; what is done is not done again."""
     words = ["run", "study", "--problems", files / "problems.jsonl", "--test", files / "birds.jsonl"]

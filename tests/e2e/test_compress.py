@@ -18,6 +18,7 @@ def run(capsys, *words):
     ("recipe", "arms"),
     [("wgm", {"rtn-4", "paper-6", "v3-4", "ours-4"}), ("splitquant", {"rtn-4-row", "split-4-row", "rtn-8-row"})],
 )
+@pytest.mark.method(7, 8, proves="packs, reloads, is judged")
 def test_a_recipe_runs_from_a_model_to_the_report(tiny_llama, tmp_path, capsys, recipe, arms):
     """Every arm is packed, reloaded, scored against the original; again, both stages are skipped."""
     words = ("run", recipe, "--model", tiny_llama, "--out", tmp_path / "run", "--windows", 2, "--context", 128)
@@ -37,10 +38,3 @@ def test_a_recipe_runs_from_a_model_to_the_report(tiny_llama, tmp_path, capsys, 
     again = run(capsys, *words)
     assert [stage["skipped"] for stage in again["stages"]] == [True, True]
     assert again["gaps"] == said["gaps"]
-
-
-def test_methods_shows_both_as_working(capsys):
-    """The table of methods names both recipes."""
-    rows = {row["name"]: row for row in run(capsys, "methods")}
-    assert rows["WGM"]["recipe"] == "wgm"
-    assert rows["SplitQuantV2"]["works"]

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from backcast import cli
 from backcast.core.trace import TraceLog
 
@@ -13,6 +15,7 @@ def run(capsys, *words):
     return json.loads(said.out)
 
 
+@pytest.mark.method(6, proves="both stages, beside count models")
 def test_runs_from_clips_to_the_report(tmp_path, capsys):
     """Both stages work, are scored beside the counts, and are skipped the second time."""
     words = ("run", "ootsm", "--out", tmp_path / "run", "--count", 60, "--fit.steps", 40, "--fit.width", 32)
@@ -32,13 +35,6 @@ def test_runs_from_clips_to_the_report(tmp_path, capsys):
     again = run(capsys, *words)
     assert [stage["skipped"] for stage in again["stages"]] == [True, True]
     assert again["gaps"] == said["gaps"]
-
-
-def test_methods_shows_it_as_working(capsys):
-    """The table of methods names the recipe."""
-    rows = {row["name"]: row for row in run(capsys, "methods")}
-    assert rows["OOTSM"]["recipe"] == "ootsm"
-    assert rows["OOTSM"]["works"]
 
 
 def test_bad_settings(tmp_path, capsys):

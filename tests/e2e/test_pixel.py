@@ -12,7 +12,8 @@ from tests.e2e.test_rl import backcast, finished
 
 SHORT = ["--train.steps", "2", "--train.prompts", "2", "--train.group", "2", "--train.micro", "4"]
 SHORT += ["--train.save-every", "1", "--warm.epochs", "1", "--warm.batch", "4", "--warm.device-batch", "4"]
-SMALL = ["--count", "8", "--eye.steps", "2", "--eye.scenes", "6", "--eye.batch", "4", *SHORT]
+POINT = ["--point.steps", "2", "--point.batch", "4", "--point.alone", "1"]
+SMALL = ["--count", "8", "--eye.steps", "2", "--eye.scenes", "6", "--eye.batch", "4", *POINT, *SHORT]
 STAGES = ["start", "traces", "warm", "plain", "curious", "judge"]
 
 
@@ -23,6 +24,7 @@ def whole(tmp_path_factory):
     return out, finished(backcast("run", "pixel", "--out", str(out), *SMALL, "--json"))
 
 
+@pytest.mark.method(4, proves="warm-up, reinforcement and judging on scenes")
 def test_a_run_on_generated_scenes(whole):
     """Every stage, its gap, the table of necessity, the vital signs, a page with the traces."""
     out, found = whole
@@ -31,9 +33,9 @@ def test_a_run_on_generated_scenes(whole):
     assert [arm["name"] for arm in found["necessity"]] == ["on", "off", "random", "blank", "oracle"]
     assert all(arm["score"]["n"] == 2 for arm in found["necessity"])
     vitals = {row["name"] for row in found["vitals"]}
-    assert {"eye/colour", "curiosity/rapr", "curiosity/silent", "judge/looked", "groups/effective"} <= vitals
+    assert {"eye/colour", "point/x", "curiosity/rapr", "curiosity/silent", "judge/looked", "groups/effective"} <= vitals
     page = (out / "report.html").read_text()
-    for words in ("Is it the looking?", "Warm-start traces", "The eye", "further-zoom", "data:image/jpeg"):
+    for words in ("Is it the looking?", "Warm-start traces", "The eye", "Pointing", "further-zoom", "data:image/jpeg"):
         assert words in page, words
     lines = [json.loads(line) for line in (out / "2-traces" / "traces.jsonl").read_text().splitlines()]
     assert len(lines) == 8
@@ -41,6 +43,7 @@ def test_a_run_on_generated_scenes(whole):
     assert "boxed" in "".join(text for text, _ in learnt)
 
 
+@pytest.mark.method(4, proves="looks at your picture")
 def test_the_trained_model_looks_at_a_users_picture(whole, tmp_path):
     from PIL import Image
 
@@ -50,6 +53,7 @@ def test_the_trained_model_looks_at_a_users_picture(whole, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.method(4, proves="goes on after kill -9")
 def test_killed_and_run_again_it_ends_with_the_same_model(whole, tmp_path):
     """``kill -9`` in the middle of the reinforcement, behind a checkpoint."""
     out = tmp_path / "run"
@@ -89,6 +93,7 @@ def own(tmp_path_factory):
     return home / "model", write_problems(generate(6, Scenes(canvas=120, ratio=1.0, tiles=1)), home / "set")
 
 
+@pytest.mark.method(4, proves="trains on your images and model")
 def test_with_a_users_own_images_and_model(own, tmp_path):
     words = ["--model", str(own[0]), "--problems", str(own[1]), "--reply-tokens", "6", "--no-control", *SHORT]
     found = finished(backcast("run", "pixel", "--out", str(tmp_path / "run"), *words, "--json"))

@@ -4,7 +4,10 @@ import json
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.method(1, proves="searches, filters, exports a dataset")
 def test_reer_runs_from_pairs_to_report(tiny_llama, tmp_path):
     pairs = tmp_path / "pairs.jsonl"
     answer = "The river rises in the hills.\n\nIt runs past the mill.\n\nIn the end it meets the sea."

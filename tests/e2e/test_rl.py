@@ -34,6 +34,7 @@ def finished(done):
         ("rethinker", ["start", "reasoner", "rethinker"], "rethink/accepted"),
     ],
 )
+@pytest.mark.method(2, 5, proves="trains on a small world")
 def test_a_run_on_the_small_world(tmp_path, recipe, stages, vital):
     """Stages, gaps, vitals, report and a model that loads; the same command again does nothing."""
     more = [] if recipe == "hicra" else ["--no-control"]
@@ -51,6 +52,7 @@ def test_a_run_on_the_small_world(tmp_path, recipe, stages, vital):
     assert again["gaps"] == found["gaps"]
 
 
+@pytest.mark.method(2, 5, proves="goes on after kill -9, byte for byte")
 def test_killed_and_run_again_it_ends_with_the_same_bytes(tmp_path):
     """``kill -9`` in the middle of a training, behind a checkpoint: the same command goes on, and ends as if whole."""
     short = ["--train.warm", "60", "--train.steps", "6", "--train.measured", "20", "--train.save-every", "2"]

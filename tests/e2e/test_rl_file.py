@@ -59,6 +59,7 @@ def half_right(tmp_path_factory):
     ("recipe", "last", "vital"),
     [("hicra", "hicra", "planning/credit_moved"), ("rethinker", "rethinker", "rethink/accepted")],
 )
+@pytest.mark.method(2, 5, proves="trains a model on your questions")
 def test_a_run_on_a_file_of_questions(tmp_path, half_right, recipe, last, vital):
     """Prompts and answers from JSON Lines, a model folder, a chat template: the method acts, every gap is there."""
     folder, path = half_right

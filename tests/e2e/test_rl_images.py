@@ -55,6 +55,7 @@ def half_right(tmp_path_factory):
     return home / "model", path
 
 
+@pytest.mark.method(5, proves="trains on questions about images")
 def test_rethinker_on_questions_about_images(half_right, tmp_path):
     model, path = half_right
     words = ["--problems", path, "--model", model, "--no-control", "--out", tmp_path / "run", "--json"]

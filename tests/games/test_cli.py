@@ -236,6 +236,7 @@ def test_nash_keys_and_cooperation(capsys):
     assert any(one["values"] == pytest.approx([10, 10]) for one in found)
 
 
+@pytest.mark.method(9, proves="certified equilibria")
 def test_nash_enumerates_in_fractions(capsys):
     """``--all-pure`` gives the 22 pure equilibria with their certificates as fractions; too many profiles are
     refused."""

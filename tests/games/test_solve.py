@@ -51,6 +51,7 @@ TABLE = {
 
 
 @pytest.mark.parametrize("name", TABLE)
+@pytest.mark.method(9, proves="exact best responses, as fractions")
 def test_best_responses_as_fractions(ipd, reply, name):
     """The value against each named opponent at three discounts, to the fraction, by every solver."""
     for discount, wanted in zip((".9", ".5", ".2"), TABLE[name], strict=True):

@@ -104,6 +104,7 @@ def test_rows_are_read_from_a_file_with_line_numbers(tmp_path):
         read_rows(path)
 
 
+@pytest.mark.method(1, proves="its traces teach a model to think first")
 def test_it_learns_to_think_first(learnt, tiny_llama):
     """The tiny model learns the form from seven rows: the held-out NLL falls, and its answers open
     and close the block, which the untouched model's never do."""

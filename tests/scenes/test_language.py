@@ -178,6 +178,7 @@ def fitted(tiny_llama, tmp_path_factory):
     return folder, model
 
 
+@pytest.mark.method(6, proves="adapts a language model")
 def test_learns(fitted, lm):
     """The fitted model forecasts what copying cannot and the model as it comes does not."""
     asked, _ = cases(swaps(4, 2).clips, 0.25)

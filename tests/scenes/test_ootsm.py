@@ -155,6 +155,7 @@ def fitted():
     return fit(cycle(60, 1), Settings(steps=150, batch=16, width=32, fraction=0.5))
 
 
+@pytest.mark.method(6, proves="learns what counts cannot")
 def test_learns_what_counts_cannot(fitted):
     """Which way the circle turns is in the past, not in the last frame: the network forecasts it, counts cannot."""
     from backcast.scenes.forecast import cases

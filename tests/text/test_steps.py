@@ -77,6 +77,7 @@ def test_every_line_is_words_of_the_tokenizer(shown):
         assert tokenizer.decode(tokenizer(line).input_ids) == line
 
 
+@pytest.mark.method(3, proves="learns to compose steps in a small world")
 def test_the_reward_alone_teaches_to_compose(tmp_path):
     """Three letters, 250 steps of pre-training on single steps: the reward adds a quarter on held-out tasks.
 

@@ -56,7 +56,7 @@ def find_layers(folder: Path) -> Layers:
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         with torch.device("meta"):
             model = _class_of(config)(config)
     except (ValueError, KeyError, OSError, AttributeError, ImportError) as error:

@@ -148,11 +148,29 @@ def _checked(folder: Path) -> Path:
         raise BadInput(f"'{folder}' holds a LoRA adapter, not a model; merge it into its base model first")
     if not (folder / "config.json").exists():
         raise BadInput(f"'{folder}' is no model folder: it has no config.json")
+    _check_code(folder)
     if not weight_files(folder):
         raise BadInput(f"'{folder}' has no weights (*.safetensors); was the download or the training interrupted?")
     if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
         raise BadInput(f"'{folder}' has no tokenizer; copy tokenizer.json and tokenizer_config.json here")
     return folder
+
+
+def _check_code(folder: Path) -> None:
+    """Refuses a model whose class is not transformers' own: its code would have to be run."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # whoever loads it says what is wrong
+    if not isinstance(config, dict) or not config.get("auto_map"):
+        return
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    if config.get("model_type") not in CONFIG_MAPPING:
+        raise BadInput(
+            f"'{folder}' needs code of its own (model type '{config.get('model_type')}'), and code that ships with a "
+            "model is never run here; use a model of a type that transformers knows"
+        )
 
 
 def _hub(model: str) -> Path:
@@ -312,9 +330,10 @@ def _convert(gguf: Path, folder: Path, about: dict[str, str]) -> None:
     where, name = str(gguf.parent), gguf.name
     try:
         with no_bars(), Progress(f"converting {gguf.name}, once", 10) as progress:
-            tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name)
+            tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name, trust_remote_code=False)
             progress.advance(2)  # the steps' share of the time, roughly
-            model: Any = AutoModelForCausalLM.from_pretrained(where, gguf_file=name, dtype=torch.float32)
+            auto: Any = AutoModelForCausalLM
+            model = auto.from_pretrained(where, gguf_file=name, dtype=torch.float32, trust_remote_code=False)
             progress.advance(7)
             # The weights are plain float32 now; transformers still believes them quantised and would not save them.
             model.hf_quantizer = None
