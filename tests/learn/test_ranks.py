@@ -151,7 +151,7 @@ def test_what_cannot_be_shared_out(monkeypatch):
     from backcast.learn.sft import SFTSettings
     from backcast.learn.sft.trainer import steps
     from backcast.learn.stages import Training
-    from backcast.recipes import hicra
+    from backcast.recipes import hicra, story, story_train
 
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert ranks.share(8, "prompts x group") == 4
@@ -160,5 +160,7 @@ def test_what_cannot_be_shared_out(monkeypatch):
         steps(SFTSettings(batch=3, device_batch=1), 9)
     with pytest.raises(BadInput, match="prompts x group = 9 cannot be shared out to 2 processes"):
         hicra.plan(hicra.Settings(train=Training(prompts=3, group=3, micro=9)))
+    with pytest.raises(BadInput, match=r"sft.batch / sft.device_batch = 1 cannot be shared out"):
+        story_train.plan_sft(story.Settings(), 4)
     with pytest.raises(BadInput, match="only the command 'run' leads them"):
         ranks.together(int)
