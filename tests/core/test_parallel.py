@@ -30,6 +30,25 @@ def test_the_first_error_is_raised_here(jobs):
         pmap(fail_at_three, list(range(6)), jobs=jobs)
 
 
+@pytest.mark.parametrize("engine", ["serial", "processes", "threads"])
+def test_results_are_heard_of_in_item_order_as_they_come(engine):
+    heard = []
+    pmap(square, list(range(9)), jobs=2, engine=engine, done=heard.append)
+    assert heard == [x * x for x in range(9)]
+
+
+def test_what_was_done_before_an_error_was_heard_of():
+    heard = []
+    with pytest.raises(ValueError, match="three"):
+        pmap(fail_at_three, list(range(6)), done=heard.append)
+    assert heard == [0, 1, 2]
+
+
+def test_ray_needs_a_cluster():
+    with pytest.raises(BadInput, match="on_cluster"):
+        pmap(square, [1], engine="ray")
+
+
 def test_unknown_engine_names_the_nearest():
     with pytest.raises(BadInput, match="did you mean 'processes'"):
         pmap(square, [1], engine="proceses")

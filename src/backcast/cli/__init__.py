@@ -101,19 +101,26 @@ def _sub_verb(verb: str, rest: list[str], verbs: dict[str, Any]) -> Any:
 
 
 def _run(entry: Any, rest: list[str], prog: str) -> int:
+    from backcast.cli import places
     from backcast.core import params
+    from backcast.learn import ranks
 
     options_type, work, show = entry
-    words = [word for word in rest if word != "--json"]
+    plain, address = places.address(rest)
+    words = [word for word in plain if word != "--json"]
     own = getattr(options_type, "parse", None)
     options = own(words, prog) if own else params.parse(options_type, words, prog=prog)
     code = getattr(options_type, "exit_code", lambda _: 0)
-    if len(words) == len(rest):
-        result = work(options)
+    name = " ".join([*prog.split()[1:], *filter(None, [getattr(options, "recipe", None)])])
+    if not ranks.first() and name in places.TRAINED:
+        return ranks.follow()
+    if len(words) == len(plain):
+        with places.placed(address, name), places.led(name):
+            result = work(options)
         show(result)
         return int(code(result))
     # Whatever a library prints goes to stderr: with --json, stdout holds one line.
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(sys.stderr), places.placed(address, name), places.led(name):
         result = work(options)
     print(json.dumps(result, ensure_ascii=False, allow_nan=False))  # noqa: T201
     return int(code(result))
@@ -130,12 +137,17 @@ def usage() -> str:
             "",
             *lines,
             "",
+            "--engine ray --address auto spreads compress, judge, reason, game gap, route solve and most recipes over",
+            "the Ray cluster that this machine is a node of; the results are the same.",
             "backcast VERB --help shows a verb's flags. Exit codes: 0 done, 1 the work failed, 2 bad input.",
         ]
     )
 
 
 def _say(error: object, code: int) -> int:
+    from backcast.learn import ranks
+
+    ranks.after_the_first()
     text = " ".join(str(error).split())
     print(f"backcast: {text}", file=sys.stderr)  # noqa: T201
     return code

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backcast.compress.job import compress
-from backcast.compress.score import Perplexity, Protocol, Reading, load, perplexity, ratio, read, windows
+from backcast.compress.score import Perplexity, Protocol, Reading, kept, perplexity, ratio, read_folder, windows
 from backcast.compress.stream import Job, Settings
 from backcast.core.errors import BadInput
 from backcast.core.run import Gap, StageResult, Table
@@ -60,13 +60,14 @@ def pack(folder: Path, source: Path, title: str, arms: Mapping[str, Settings], j
 
 def score(source: Path, packed: Mapping[str, Path], text: Text, title: str) -> StageResult:
     """Perplexity of the original and of every arm on the same windows, KL divergence to the original, agreement."""
-    base, tokenizer = load(source)
+    kept.cache_clear()  # the folders may have been written again
+    tokenizer = kept(source.absolute())[1]
     ids = tokenizer(text.words).input_ids
     places = windows(len(ids), text.protocol, text.context)[: text.most]
-    baseline = perplexity(read(base, ids, places), text.protocol, text.context)
+    baseline = perplexity(read_folder(source, ids, places), text.protocol, text.context)
     gaps, vitals, rows = [], [], [["original", baseline.value, None, None]]
     for name, folder in packed.items():
-        reading = read(load(folder)[0], ids, places, base)
+        reading = read_folder(folder, ids, places, source)
         found = perplexity(reading, text.protocol, text.context)
         kl, agreement = apart(reading)
         gaps.append(_gap(name, baseline, found))

@@ -9,6 +9,7 @@ protocol, context and token count, so ``Perplexity.metric`` says them.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from backcast.compress.model import continues_text
 from backcast.core.errors import BadInput
+from backcast.core.parallel import pmap
 from backcast.core.stats import Interval, bootstrap
 
 Protocol = Literal["strided", "gptq"]
@@ -120,6 +122,27 @@ def read(model: Any, ids: Sequence[int], places: Sequence[Window], other: Any = 
     return Reading(*columns)
 
 
+def read_folder(model: Path, ids: Sequence[int], places: Sequence[Window], other: Path | None = None) -> Reading:
+    """``read`` of model folders, window by window, on a cluster if there is one; every process loads them once."""
+    cut = [(ids[one.start : one.end], Window(0, one.end - one.start, one.first - one.start)) for one in places]
+    parts = pmap(partial(_one_window, model.absolute(), other and other.absolute()), cut)
+    both = other is not None
+    return Reading(*(np.concatenate([getattr(part, name) for part in parts]) for name in _FIGURES[: 4 if both else 2]))
+
+
+_FIGURES = ("nll", "tokens", "kl", "agreed")
+
+
+def _one_window(model: Path, other: Path | None, cut: tuple[Sequence[int], Window]) -> Reading:
+    return read(kept(model)[0], cut[0], [cut[1]], None if other is None else kept(other)[0])
+
+
+@lru_cache(maxsize=2)
+def kept(folder: Path) -> tuple[Any, Any]:
+    """``load``, the last two models kept."""
+    return load(folder)
+
+
 def _window(mine: Any, targets: Any, theirs: Any) -> list[float]:
     import torch
 
@@ -181,17 +204,19 @@ def load(folder: Path) -> tuple[Any, Any]:
 
 def judge(model: Path, against: Path | None, text: str, how: "Reader") -> dict[str, Any]:
     """The figures of ``backcast judge --on perplexity:FILE``; with another model also KL, agreement and difference."""
-    scored, tokenizer = load(model)
+    kept.cache_clear()  # the folders may have been written again
+    tokenizer = kept(model.absolute())[1]
     ids = tokenizer(text).input_ids
     places = windows(len(ids), how.protocol, how.context)[: how.most]
-    other = None if against is None else _other(against, tokenizer)
-    reading = read(scored, ids, places, other)
+    if against is not None:
+        _same_words(against, tokenizer)
+    reading = read_folder(model, ids, places, against)
     found = perplexity(reading, how.protocol, how.context, how.seed)
     result: dict[str, Any] = {"metric": found.metric, "value": found.value, "low": found.low, "high": found.high}
     result |= {"n": found.windows, "unparsed": 0, "tokens": found.tokens, "parts": {}}
-    if other is None or reading.kl is None or reading.agreed is None:
+    if against is None or reading.kl is None or reading.agreed is None:
         return result
-    theirs = read(other, ids, places)
+    theirs = read_folder(against, ids, places)
     its = perplexity(theirs, how.protocol, how.context, how.seed)
     low, high = _difference(reading, theirs, how.seed)
     shares = {"kl": ratio(reading.kl, reading.tokens).value, "agreement": ratio(reading.agreed, reading.tokens).value}
@@ -210,11 +235,10 @@ class Reader:
     seed: int = 0
 
 
-def _other(folder: Path, tokenizer: Any) -> Any:
-    model, own = load(folder)
+def _same_words(folder: Path, tokenizer: Any) -> None:
+    own = kept(folder.absolute())[1]
     if own.get_vocab() != tokenizer.get_vocab():
         raise BadInput(f"'{folder}' has another vocabulary, so its predictions cannot be compared token by token")
-    return model
 
 
 def _difference(mine: Reading, theirs: Reading, seed: int) -> tuple[float | None, float | None]:

@@ -42,6 +42,10 @@ class Progress:
             if time.monotonic() - self._started > 1:
                 print(self.line(), file=sys.stderr, flush=True)  # noqa: T201
 
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        """Progress is shown here only: in another process it is None."""
+        return type(None), ()
+
     def advance(self, count: int = 1, **figures: object) -> None:
         """Counts ``count`` more as done and shows ``figures`` (name=value) beside the bar."""
         self.done += count

@@ -36,7 +36,7 @@ class Keeper(TrainerCallback):
             model.zero_grad(set_to_none=True)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        """Writes batch, parts and counts of this process beside TRL's own checkpoint."""
+        """Writes batch, parts and counts of this process beside TRL's own checkpoint; the first process writes last."""
         trainer = self.trainer
         path = state_file(Path(args.output_dir) / f"checkpoint-{state.global_step}", trainer.accelerator.process_index)
         kept = {
@@ -50,7 +50,12 @@ class Keeper(TrainerCallback):
         }
         beside = path.with_suffix(".part")
         torch.save(kept, beside)
-        beside.replace(path)
+        if trainer.accelerator.is_main_process:
+            trainer.accelerator.wait_for_everyone()
+            beside.replace(path)
+        else:
+            beside.replace(path)
+            trainer.accelerator.wait_for_everyone()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         """Raises InertMethod if a part had opportunities and changed nothing, BadInput if there was no step at all."""
@@ -76,7 +81,9 @@ def restore(trainer: Any, checkpoint: str) -> None:
         raise BadInput(
             f"'{path}' is missing: this checkpoint is of another trainer or number of processes, or was never finished"
         )
-    state = torch.load(path, map_location=trainer.accelerator.device, weights_only=True)
+    device = trainer.accelerator.device
+    # Of several processes on a CPU, accelerate's device is "cpu:0", from which torch restores nothing.
+    state = torch.load(path, map_location="cpu" if device.type == "cpu" else device, weights_only=True)
     written, here = state["names"], [part.name for part in trainer.parts]
     if written != here:
         raise BadInput(f"'{path}' was written with parts {_list(written)}; this trainer has {_list(here)}")

@@ -14,6 +14,7 @@ from backcast.core.run import Curve, Gap, StageResult, View
 from backcast.core.stats import wilson
 from backcast.core.trace import Trace, TraceLog
 from backcast.core.vitals import Vital
+from backcast.learn import ranks
 from backcast.learn.questions import WORLD, Asked, correct
 from backcast.learn.seeing import answers, opened, sees
 from backcast.lm.base import Completion, Prompt, Sampling
@@ -118,20 +119,9 @@ def train(
     ``config``, further values of ``GRPOConfig``. ``measured`` takes the place of ``measure``. BadInput for too few
     questions for one step.
     """
-    from backcast.learn.keeper import complete
-
     learn, held = questions
     check_size(len(learn), training)
-    trainer = _trainer(folder / "trainer", begin, learn, training, {"reward_funcs": correct, **parts()})
-    saved = sorted(
-        filter(complete, (folder / "trainer").glob("checkpoint-*")), key=lambda path: int(path.name.split("-")[1])
-    )
-    with Progress(folder.name, training.steps) as bar:
-        trainer.add_callback(_shown(trainer, bar))
-        trainer.train(resume_from_checkpoint=str(saved[-1]) if saved else None)
-    _save(trainer, folder / "model", training)
-    log, vitals = trainer.state.log_history, trainer.vitals()
-    del trainer
+    log, vitals = ranks.together(lambda: _fit(folder, begin, learn, training, parts))
     gc.collect()
     rights = (measured or measure)(folder, folder / "model", held, training)
     share = wilson(sum(rights), len(rights))
@@ -148,6 +138,28 @@ def train(
     )
 
 
+def _fit(
+    folder: Path,
+    begin: Path,
+    learn: Sequence[Asked],
+    training: Training,
+    parts: Callable[[], Mapping[str, Any]],
+) -> tuple[list[dict[str, Any]], list[Vital]]:
+    """Trains and saves; the log and the vital signs. All processes do this at once, where there are several."""
+    from backcast.learn.keeper import complete
+
+    trainer = _trainer(folder / "trainer", begin, learn, training, {"reward_funcs": correct, **parts()})
+    saved = sorted(
+        filter(complete, (folder / "trainer").glob("checkpoint-*")), key=lambda path: int(path.name.split("-")[1])
+    )
+    with Progress(folder.name, training.steps) as bar:
+        trainer.add_callback(_shown(trainer, bar))
+        trainer.train(resume_from_checkpoint=str(saved[-1]) if saved else None)
+    if ranks.first():
+        _save(trainer, folder / "model", training)
+    return trainer.state.log_history, trainer.vitals()
+
+
 def _missed(share: Any) -> tuple[float | None, float | None, float | None]:
     return tuple(None if x is None else 1 - x for x in (share.value, share.high, share.low))  # type: ignore[return-value]
 
@@ -159,8 +171,10 @@ def _trainer(out: Path, begin: Path, learn: Sequence[Asked], training: Training,
     from backcast.learn.trainer import GroupTrainer, GRPOConfig
 
     model, tokenizer, more = opened(begin) if sees(learn) else _text_model(begin)
-    rows = training.prompts * training.group
+    rows = ranks.share(training.prompts * training.group, "prompts x group")
     micro = min(training.micro, rows)
+    if rows % micro:
+        raise BadInput(f"micro {micro} does not divide the {rows} answers of a process; lower --train.micro")
     values: dict[str, Any] = {
         "output_dir": str(out),
         "per_device_train_batch_size": micro,
@@ -180,6 +194,8 @@ def _trainer(out: Path, begin: Path, learn: Sequence[Asked], training: Training,
         "report_to": "none",
         "disable_tqdm": True,
         "bf16": False,
+        "use_cpu": ranks.on_cpu(),
+        "ddp_find_unused_parameters": sees(learn),  # a text may come without a picture
     }
     if training.lora:
         from peft import LoraConfig

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import socket
 import sqlite3
 import struct
 import threading
@@ -12,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -194,6 +195,12 @@ class CallCache:
         )
 
 
+def _recached(lm: LM, path: Path, host: str) -> "CachedLM":
+    """In another process; another machine gets a file of its own, as SQLite cannot share one over a network."""
+    here = socket.gethostname()
+    return CachedLM(lm, CallCache(path if here == host else path.with_name(f"{path.stem}.{here}{path.suffix}")))
+
+
 class CachedLM:
     """An LM that asks ``lm`` only what the cache does not know; the answers are the same either way.
 
@@ -210,6 +217,9 @@ class CachedLM:
         self.misses = 0
         """Model calls really made: items the cache did not know, each distinct one once."""
 
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return _recached, (self.lm, self.cache.path, socket.gethostname())
+
     @property
     def hits(self) -> int:
         """Items answered without the model."""
@@ -223,7 +233,7 @@ class CachedLM:
         if asked:
             fresh = self.lm.sample(list(asked.values()), n, sampling)
             stored |= self.cache.put({key: pack_completions(some) for key, some in zip(asked, fresh, strict=True)})
-        self._count(len(keys), len(asked))
+        self.count(len(keys), len(asked))
         return [unpack_completions(stored[key]) for key in keys]
 
     def logprobs(self, items: Sequence[Scoring]) -> list[list[TokenScores]]:
@@ -237,7 +247,7 @@ class CachedLM:
             fresh = self.lm.logprobs([item for _, item in asked])
             scores = [score for row in fresh for score in row]
             stored |= self.cache.put({key: pack_scores(score) for key, score in zip(misses, scores, strict=True)})
-        self._count(len(flat), len(misses))
+        self.count(len(flat), len(misses))
         return [[unpack_scores(stored[key]) for key in row] for row in keys]
 
     @staticmethod
@@ -255,7 +265,8 @@ class CachedLM:
                 asked.append((list(fresh), replace(item, continuations=texts, starts=starts)))
         return asked
 
-    def _count(self, calls: int, misses: int) -> None:
+    def count(self, calls: int, misses: int) -> None:
+        """Adds to ``calls`` and ``misses``, such as those of a copy in another process."""
         self.calls += calls
         self.misses += misses
 

@@ -1,7 +1,9 @@
 """A language model in this process: transformers, batched, on any device."""
 
+import functools
 import hashlib
 import json
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from backcast.lm.chat import render
 from backcast.lm.decode import Batch, Rules, decode, new_draw
 from backcast.lm.kv import fork
 from backcast.lm.likelihood import Item, Likelihood, Text
-from backcast.lm.models import content_hash, no_bars, weight_files
+from backcast.lm.models import content_hash, no_bars, resolve, weight_files
 from backcast.lm.network import Network, Rows
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -58,6 +60,7 @@ class LocalLM:
     ) -> None:
         self.folder = Path(folder)
         self.name = name or str(folder)
+        self._given = (dtype, device, batch_tokens, share_passes)
         self.device = _device(device)
         on_cpu = self.device.type == "cpu"
         self.dtype = _dtype(dtype or ("float32" if on_cpu else "bfloat16"))
@@ -73,6 +76,10 @@ class LocalLM:
             share_passes=not on_cpu if share_passes is None else share_passes,
         )
         self.fingerprint = self._fingerprint()
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        """A model travels as its name; where it arrives it is loaded once a process, and must be the same model."""
+        return revived, (self.name, str(self.folder.absolute()), self._given, self.fingerprint)
 
     def _fingerprint(self) -> str:
         files = {file for pattern in _IDENTITY for file in self.folder.glob(pattern)} | set(weight_files(self.folder))
@@ -234,3 +241,20 @@ def _loaded(folder: Path, dtype: torch.dtype, device: torch.device) -> tuple[Any
     if not tokenizer.is_fast:
         raise BadInput(f"the tokenizer of '{folder}' gives no offsets; save it with a tokenizer.json")
     return tokenizer, model.eval().requires_grad_(False).to(device)
+
+
+@functools.lru_cache(maxsize=4)
+def revived(name: str, folder: str, given: tuple[Any, ...], fingerprint: str) -> LocalLM:
+    """The model that a ``LocalLM`` was, in another process: its folder if it is seen there, else what its name finds.
+
+    Raises BadInput when that is another model.
+    """
+    dtype, device, batch_tokens, share_passes = given
+    where = Path(folder) if Path(folder).is_dir() else resolve(name)
+    found = LocalLM(where, dtype, device, name, batch_tokens=batch_tokens, share_passes=share_passes)
+    if found.fingerprint != fingerprint:
+        raise BadInput(
+            f"the model '{name}' is another one on node {socket.gethostname()}: other weights, or another dtype; give "
+            "the same folder to all nodes"
+        )
+    return found

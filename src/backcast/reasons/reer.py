@@ -10,14 +10,17 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from backcast.core.errors import BadInput
 from backcast.core.improve import Candidate, Found, Visit, coordinate_search
+from backcast.core.parallel import pmap
 from backcast.core.problem import Score
 from backcast.core.progress import Progress
 from backcast.core.trace import Trace, TraceLog
 from backcast.lm.base import Completion, TokenScores
+from backcast.lm.cache import CachedLM
 from backcast.reasons import frame, objective, propose, record
 from backcast.reasons.filters import overlap, reason_to_drop
 from backcast.reasons.lockstep import Ask, Draw, Models, Weigh, Work, lock_step
@@ -38,17 +41,56 @@ def search(
     per pair. A dropped pair leaves a trace with its reason and is not tried again.
     """
     done = {trace.id: trace for trace in log}
-    for first in range(0, len(pairs), settings.batch):
-        chunk = pairs[first : first + settings.batch]
-        if all(pair.id in done for pair in chunk):
-            for pair in chunk:
-                _advance(progress, visits(pair, settings))
-            continue
-        works = [_Item(pair, settings, models.judge is not None, progress).run() for pair in chunk]
-        fresh = [trace for trace in lock_step(works, models) if trace.id not in done]
+    chunks = [pairs[first : first + settings.batch] for first in range(0, len(pairs), settings.batch)]
+    left = [chunk for chunk in chunks if not all(pair.id in done for pair in chunk)]
+    seen = sum(visits(pair, settings) for chunk in chunks if chunk not in left for pair in chunk)
+    _advance(progress, seen)
+    searching = _Searching(models, settings, progress)
+
+    def keep(found: "_Searched") -> None:
+        nonlocal seen
+        fresh = [trace for trace in found.traces if trace.id not in done]
         log.append(fresh)
-        done |= {trace.id: trace for trace in fresh}
+        done.update({trace.id: trace for trace in fresh})
+        searching.count(found)
+        seen += found.visits
+        if progress is not None and progress.done < seen:  # searched where this progress is not shown
+            progress.advance(seen - progress.done)
+
+    pmap(searching, left, done=keep)
     return [done[pair.id] for pair in pairs]
+
+
+@dataclass(frozen=True)
+class _Searched:
+    """A chunk's traces, and what it took; the calls of cached models are counted here only if made elsewhere."""
+
+    traces: list[Trace]
+    visits: int
+    calls: list[tuple[int, int]]
+
+
+class _Searching:
+    """The search of a chunk, here or in another process."""
+
+    def __init__(self, models: Models, settings: Search, progress: Progress | None, here: bool = True) -> None:
+        self.models, self.settings, self.progress, self.here = models, settings, progress, here
+        found = {id(lm): lm for lm in (models.generator, models.scorer, models.judge) if isinstance(lm, CachedLM)}
+        self.cached = list(found.values())
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return _Searching, (self.models, self.settings, None, False)
+
+    def __call__(self, chunk: Sequence[Pair]) -> _Searched:
+        works = [_Item(pair, self.settings, self.models.judge is not None, self.progress).run() for pair in chunk]
+        traces = lock_step(works, self.models)
+        calls = [] if self.here else [(lm.calls, lm.misses) for lm in self.cached]
+        return _Searched(traces, sum(visits(pair, self.settings) for pair in chunk), calls)
+
+    def count(self, found: _Searched) -> None:
+        """Adds the calls made elsewhere to this process's models."""
+        for lm, (calls, misses) in zip(self.cached, found.calls, strict=bool(found.calls)):
+            lm.count(calls, misses)
 
 
 def visits(pair: Pair, settings: Search) -> int:

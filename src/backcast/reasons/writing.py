@@ -7,6 +7,8 @@ texts known to be good. The pairwise judge reads what the models write.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 
 from backcast.core import stats
 from backcast.core.errors import BadInput
+from backcast.core.parallel import pmap
 from backcast.core.params import bounded
 from backcast.core.problem import Score
 from backcast.core.progress import Progress
@@ -92,16 +95,10 @@ def own_thinking(
     """
     settings = settings or Judging()
     sampling = Sampling(settings.temperature, settings.top_p, settings.thinking_tokens, settings.seed, (_STOP,))
-    drawn: list[list[Completion]] = []
-    values: list[list[float]] = []
-    with Progress(f"judging {model.name}", 2 * len(pairs)) as progress:
-        for chunk in _chunks(pairs, settings.batch):
-            prompts = [frame.prompt(pair, _FRAME, frame.OPEN) for pair in chunk]
-            fresh = model.sample(prompts, settings.samples, sampling)
-            progress.advance(len(chunk))
-            values += _score(chunk, [[_thinking(one) for one in some] for some in fresh], scorer or model)
-            drawn += fresh
-            progress.advance(len(chunk))
+    chunks = list(_chunks(pairs, settings.batch))
+    think = partial(_think, model, scorer or model, sampling, settings.samples)
+    found = list(chain(*pmap(think, chunks, label=f"judging {model.name}", size=len)))
+    drawn, values = [fresh for fresh, _ in found], [row for _, row in found]
     return OwnThinking(
         ids=tuple(pair.id for pair in pairs),
         nll=np.array([np.mean(row[2:]) for row in values]),
@@ -111,6 +108,15 @@ def own_thinking(
         repetition=np.array([np.mean([repetition(_thinking(one)) for one in some]) for some in drawn]),
         thinking=tuple(tuple(_thinking(one) for one in some) for some in drawn),
     )
+
+
+def _think(
+    model: LM, scorer: LM, sampling: Sampling, samples: int, pairs: Sequence[Pair]
+) -> list[tuple[list[Completion], list[float]]]:
+    """Per pair: the thinkings drawn, and the likelihoods of ``_score``."""
+    prompts = [frame.prompt(pair, _FRAME, frame.OPEN) for pair in pairs]
+    drawn = model.sample(prompts, samples, sampling)
+    return list(zip(drawn, _score(pairs, [[_thinking(one) for one in some] for some in drawn], scorer), strict=True))
 
 
 def _score(pairs: Sequence[Pair], thinkings: Sequence[Sequence[str]], scorer: LM) -> list[list[float]]:

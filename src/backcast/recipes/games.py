@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from backcast.core.errors import BadInput
 from backcast.core.files import write_atomic
-from backcast.core.progress import track
+from backcast.core.parallel import pmap
 from backcast.core.run import Curve, Gap, Plan, Run, StageResult, Table
 from backcast.core.stats import bootstrap
 from backcast.core.vitals import Vital
@@ -130,14 +131,13 @@ def _world(drawn: Any, settings: Settings) -> Any:
 
 def _opponents(folder: Path, settings: Settings) -> StageResult:
     from backcast.games.opponents import shared
-    from backcast.games.solve import best_response
 
     drawn = _split(settings)
     write_atomic(folder / "manifest.json", json.dumps(drawn.manifest, indent=1))
     rows = []
     for part, mixture in (("train", drawn.train), ("test", drawn.test)):
-        for kind, entry in zip(mixture.types, drawn.manifest[part]["types"], strict=True):
-            answer = best_response(drawn.game, kind, 1 - kind.player, settings.discount)
+        answers = pmap(partial(_answer, drawn.game, settings.discount), mixture.types)
+        for kind, answer, entry in zip(mixture.types, answers, drawn.manifest[part]["types"], strict=True):
             exact = "" if answer.exact is None else str(answer.exact)
             rows.append([kind.name, part, entry["nodes"], answer.value, exact, entry["sha256"][:12]])
     leaks = 0 if drawn.manifest["compositional"] else len(shared(drawn.train.types, drawn.test.types))
@@ -160,30 +160,40 @@ def _opponents(folder: Path, settings: Settings) -> StageResult:
     )
 
 
-def _train(folder: Path, settings: Settings) -> StageResult:
-    from backcast.games.agents import Training, train
-    from backcast.games.memory import to_json
+def _answer(game: Any, discount: str, opponent: Any) -> Any:
+    from backcast.games.solve import best_response
 
-    drawn = _split(settings)
-    curves: dict[str, list[list[float]]] = {}
-    for seed in track(range(settings.seed, settings.seed + settings.seeds), "agents", settings.seeds):
-        path = folder / f"agent-{seed}.json"
-        if not path.exists():
-            asked = Training(
-                settings.agent, settings.k, settings.steps, settings.horizon, seed=seed, observe=settings.observe
-            )
-            agent = train(drawn.game, drawn.train, asked, settings.discount)
-            record: dict[str, Any] = {"curve": agent.curve}
-            if not agent.strategies:
-                agent.model.save(folder / f"agent-{seed}.zip")
-            record["strategies"] = [to_json(strategy) for strategy in agent.strategies]
-            write_atomic(path, json.dumps(record))
-        curves[f"seed {seed}"] = json.loads(path.read_text())["curve"]
-    shown = {name: points for name, points in curves.items() if points}
+    return best_response(game, opponent, 1 - opponent.player, discount)
+
+
+def _train(folder: Path, settings: Settings) -> StageResult:
+    seeds = range(settings.seed, settings.seed + settings.seeds)
+    found = pmap(partial(_agent, folder, settings, _split(settings)), seeds, label="agents")
+    shown = {f"seed {seed}": points for seed, points in zip(seeds, found, strict=True) if points}
     return StageResult(
         curves=[Curve("Training return", "environment steps", "discounted return", shown)] if shown else [],
         outputs={"agents": [f"agent-{seed}.json" for seed in range(settings.seed, settings.seed + settings.seeds)]},
     )
+
+
+def _agent(folder: Path, settings: Settings, drawn: Any, seed: int) -> list[list[float]]:
+    """Trains the agent of a seed, unless it is there; returns its curve."""
+    from backcast.games.agents import Training, train
+    from backcast.games.memory import to_json
+
+    path = folder / f"agent-{seed}.json"
+    if not path.exists():
+        asked = Training(
+            settings.agent, settings.k, settings.steps, settings.horizon, seed=seed, observe=settings.observe
+        )
+        agent = train(drawn.game, drawn.train, asked, settings.discount)
+        record: dict[str, Any] = {"curve": agent.curve}
+        if not agent.strategies:
+            agent.model.save(folder / f"agent-{seed}.zip")
+        record["strategies"] = [to_json(strategy) for strategy in agent.strategies]
+        write_atomic(path, json.dumps(record))
+    curve: list[list[float]] = json.loads(path.read_text())["curve"]
+    return curve
 
 
 def _policy(trained: Path, seed: int, settings: Settings, drawn: Any) -> list[Any]:
@@ -199,20 +209,21 @@ def _policy(trained: Path, seed: int, settings: Settings, drawn: Any) -> list[An
 
 def _reports(trained: Path, settings: Settings, drawn: Any, bayes: Any) -> list[Any]:
     """One gap report per seed."""
+    seeds = range(settings.seed, settings.seed + settings.seeds)
+    return pmap(partial(_report, trained, settings, drawn, bayes), seeds)
+
+
+def _report(trained: Path, settings: Settings, drawn: Any, bayes: Any, seed: int) -> Any:
     from backcast.games.score import gap_report, simulated_report
 
-    out = []
-    for seed in range(settings.seed, settings.seed + settings.seeds):
-        given = (drawn.train, drawn.test, settings.discount)
-        if policy := _policy(trained, seed, settings, drawn):
-            out.append(gap_report(drawn.game, policy, *given, bayes=bayes))
-        else:
-            from sb3_contrib import RecurrentPPO
+    given = (drawn.train, drawn.test, settings.discount)
+    if policy := _policy(trained, seed, settings, drawn):
+        return gap_report(drawn.game, policy, *given, bayes=bayes)
+    from sb3_contrib import RecurrentPPO
 
-            model = RecurrentPPO.load(trained / f"agent-{seed}.zip", device="cpu")
-            seen = {"observe": settings.observe, "k": settings.k}
-            out.append(simulated_report(drawn.game, model, seen, *given, bayes=bayes))
-    return out
+    model = RecurrentPPO.load(trained / f"agent-{seed}.zip", device="cpu")
+    seen = {"observe": settings.observe, "k": settings.k}
+    return simulated_report(drawn.game, model, seen, *given, bayes=bayes)
 
 
 def _rungs(drawn: Any, settings: Settings) -> tuple[list[list[Any]], tuple[float, float] | None]:

@@ -8,6 +8,7 @@ from backcast.core.errors import BadInput
 from backcast.core.run import Plan, Run, Stage
 from backcast.learn.gym import is_gym
 from backcast.learn.questions import WORLD, load, read
+from backcast.learn.ranks import share
 from backcast.learn.stages import Training, check_model, check_size, start, train
 from backcast.recipes.estimate import Work, check, memory
 
@@ -17,6 +18,7 @@ def plan_lines(model: str, problems: str, training: Training, names: list[str]) 
     check_model(model, problems)
     learn, held = load(problems, training.heldout, training.seed)
     check_size(len(learn), training)
+    share(training.prompts * training.group, "prompts x group")
     measured = min(len(held), training.measured)
     rows = training.steps * training.prompts * training.group
     if model == WORLD:

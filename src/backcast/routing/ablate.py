@@ -11,7 +11,7 @@ from backcast.routing.partition import groups, rotated
 from backcast.routing.problems.instance import Instance
 from backcast.routing.score import cost
 from backcast.routing.start import savings, sweep
-from backcast.routing.subsolve import as_lists
+from backcast.routing.subsolve import as_lists, cut_out
 
 STARTS = ("sweep", "savings", "policy", "random")
 SOLVERS = ("pyvrp", "sisr", "policy", "random")
@@ -116,5 +116,5 @@ def _classical(instance: Instance, circle: list[list[int]], name: str, count: in
     routes: list[list[int]] = []
     for group in groups(len(circle), 2):
         members = [circle[k] for k in group]
-        routes += solve_group(GroupTask(instance, members, name, count, seed)) or members
+        routes += solve_group(GroupTask(cut_out(instance, members), name, count, seed)) or members
     return as_lists(routes)

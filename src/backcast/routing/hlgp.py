@@ -26,7 +26,7 @@ from backcast.routing.search.anneal import Clock, Cycle, Schedule, Slice
 from backcast.routing.search.ground import make_ground
 from backcast.routing.search.layout import BEST
 from backcast.routing.start import savings, sweep
-from backcast.routing.subsolve import as_lists, cut_out, first_feasible, pyvrp_engine
+from backcast.routing.subsolve import Sub, as_lists, cut_out, first_feasible, pyvrp_engine
 
 Engine = Literal["auto", "sisr", "pyvrp", "exact", "policy"]
 ENGINES = ("auto", "sisr", "pyvrp", "exact", "policy")
@@ -301,7 +301,10 @@ def _side_by_side(progress: Progress, settings: Settings, cycle: Cycle, parts: i
         circle = rotated(instance, routes, shift=(level * len(routes)) // (2 * parts) % len(routes) if level else 0)
         pieces = [[circle[k] for k in sector] for sector in sectors(len(circle), parts)]
         seed = settings.seed * 1000 + level * parts
-        tasks = [_Task(instance, piece, part, schedule, seed + k) for k, piece in enumerate(pieces)]
+        # Cut out here: a task that leaves this machine takes its sector along, not the whole.
+        subs = [cut_out(instance, piece) for piece in pieces]
+        shares = [replace(part, share=sub.instance.size / instance.size) for sub in subs]
+        tasks = [_Task(sub, share, schedule, seed + k) for k, (sub, share) in enumerate(zip(subs, shares, strict=True))]
         ended = pmap(_walk_sector, tasks, jobs=settings.jobs, engine="threads")
         schedule.done += sum(done for _, _, done in ended)
         routes = [route for here, _, _ in ended for route in here]
@@ -317,8 +320,7 @@ def _side_by_side(progress: Progress, settings: Settings, cycle: Cycle, parts: i
 class _Task:
     """One sector of one level."""
 
-    instance: Instance
-    routes: list[list[int]]
+    sub: Sub
     part: Slice
     schedule: Schedule
     seed: int
@@ -326,9 +328,8 @@ class _Task:
 
 def _walk_sector(task: _Task) -> tuple[list[list[int]], list[list[int]], int]:
     """Where the walk over a sector ended, the best that it met, and its iterations."""
-    sub = cut_out(task.instance, task.routes)
+    sub = task.sub
     ground = make_ground(sub.instance)
     walk = anneal.new_walk(sub.instance, ground, sub.routes, task.seed)
-    part = replace(task.part, share=sub.instance.size / task.instance.size)
-    done = anneal.walk_slice(ground, walk, task.schedule, part)
+    done = anneal.walk_slice(ground, walk, task.schedule, task.part)
     return sub.back(anneal.standing(walk)), sub.back(anneal.best_of(walk)), done

@@ -13,7 +13,7 @@ from backcast.routing.problems.instance import Instance
 from backcast.routing.problems.variant import Vehicles
 from backcast.routing.search.exact import MOST, solve_exactly
 from backcast.routing.search.ground import make_ground
-from backcast.routing.subsolve import as_lists, cut_out, solve_with_pyvrp
+from backcast.routing.subsolve import Sub, as_lists, cut_out, solve_with_pyvrp
 
 if TYPE_CHECKING:
     from backcast.routing.hlgp import Progress, Settings
@@ -30,18 +30,16 @@ POLICY_SAMPLES = 8
 class GroupTask:
     """One group of one level."""
 
-    instance: Instance
-    routes: list[list[int]]
+    sub: Sub
+    """Cut out where the whole is: a task that leaves this machine takes along its group only."""
     engine: str
     iterations: int
     seed: int
-    fleet: tuple[Vehicles, ...] = ()
-    """With a variant: the vehicles that the group may use."""
 
 
 def solve_group(task: GroupTask) -> list[list[int]] | None:
     """New routes for the group's customers if they pass the paper's acceptance, else None."""
-    sub = cut_out(task.instance, task.routes, task.fleet)
+    sub = task.sub
     if task.engine == "exact":
         if sub.instance.size > MOST:
             return None
@@ -123,7 +121,7 @@ def _one_level(
         else:
             fleets = _fleets(progress.instance, new, part)
             tasks = [
-                GroupTask(progress.instance, group, settings.engine, iterations, seed, fleet)
+                GroupTask(cut_out(progress.instance, group, fleet), settings.engine, iterations, seed)
                 for group, fleet in zip(routes, fleets, strict=True)
             ]
             ended = pmap(solve_group, tasks, jobs=settings.jobs, engine="threads")

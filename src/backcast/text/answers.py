@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import partial
+from itertools import chain
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from backcast.core import stats
 from backcast.core.errors import BadInput
-from backcast.core.progress import Progress
-from backcast.lm.base import LM, Prompt, Sampling, Scoring
+from backcast.core.parallel import pmap
+from backcast.lm.base import LM, Completion, Prompt, Sampling, Scoring
 from backcast.text.problems.question import Question, refuse_free
 from backcast.text.score import choose, judge
 
@@ -70,13 +72,9 @@ def by_generation(
     Raises BadInput for a ``free`` question.
     """
     refuse_free(questions)
-    drawn, ask = [], ask or asked
-    with Progress(f"{model.name} answers", len(questions)) as progress:
-        for start in range(0, len(questions), 16):
-            some = questions[start : start + 16]
-            prompts = [Prompt((("user", ask(question)),)) for question in some]
-            drawn += [completions[0] for completions in model.sample(prompts, 1, sampling)]
-            progress.advance(len(some))
+    ask = ask or asked
+    prompts = _chunks([Prompt((("user", ask(question)),)) for question in questions])
+    drawn = list(chain(*pmap(partial(_write, model, sampling), prompts, label=f"{model.name} answers", size=len)))
     scores = [judge(question, one.text, boxed) for question, one in zip(questions, drawn, strict=True)]
     chosen = [
         choose(one.text, question.options, boxed)
@@ -94,6 +92,22 @@ def by_generation(
     )
 
 
+Asked = TypeVar("Asked")
+
+
+def _chunks(some: Sequence[Asked]) -> list[Sequence[Asked]]:
+    """Sixteen at a time, wherever they are worked on: what is in a batch decides the last bits of its results."""
+    return [some[start : start + 16] for start in range(0, len(some), 16)]
+
+
+def _write(model: LM, sampling: Sampling, prompts: Sequence[Prompt]) -> list[Completion]:
+    return [completions[0] for completions in model.sample(prompts, 1, sampling)]
+
+
+def _weigh(model: LM, items: Sequence[Scoring]) -> list[tuple[float, ...]]:
+    return [tuple(row.nll for row in rows) for rows in model.logprobs(items)]
+
+
 def asked(question: Question) -> str:
     """The question as it is put to a model that is to write its answer."""
     if question.kind == "choice":
@@ -109,13 +123,8 @@ def by_likelihood(questions: Sequence[Question], model: LM, form: Form = "letter
     """
     if other := next((question for question in questions if question.kind != "choice"), None):
         raise BadInput(f"question '{other.id}' is no choice; only options have likelihoods to compare")
-    nll: list[tuple[float, ...]] = []
-    with Progress(f"{model.name} weighs options", len(questions)) as progress:
-        for start in range(0, len(questions), 16):
-            some = questions[start : start + 16]
-            for rows in model.logprobs([scoring(question, form) for question in some]):
-                nll.append(tuple(row.nll for row in rows))
-            progress.advance(len(some))
+    asked = _chunks([scoring(question, form) for question in questions])
+    nll = list(chain(*pmap(partial(_weigh, model), asked, label=f"{model.name} weighs options", size=len)))
     chosen = tuple(q.letters[int(np.argmin(row))] for q, row in zip(questions, nll, strict=True))
     right = np.array([float(letter == q.answer) for letter, q in zip(chosen, questions, strict=True)])
     return Answers(tuple(questions), f"likelihood of the {form}", right, chosen, nll=tuple(nll))

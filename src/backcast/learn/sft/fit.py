@@ -16,6 +16,7 @@ from backcast.core.progress import Progress
 from backcast.core.run import Curve, Gap, StageResult
 from backcast.core.text import repetition
 from backcast.core.vitals import Vital, must_act
+from backcast.learn import ranks
 from backcast.learn.sft import rows as chat_rows
 from backcast.learn.sft.settings import SFTSettings
 from backcast.lm.base import Message, Prompt, Sampling
@@ -65,7 +66,7 @@ def train(
     work = out.with_name(f".{out.name}.training")
     if not _finished(out, mark):
         _begin(work, mark)
-        fitted = _read(work / "fitted.json") or _fit(job, work)
+        fitted = _read(work / "fitted.json") or ranks.together(lambda: _fit(job, work))
         result = _result(job, fitted, _answers(job, work / "model"), str(out))
         _write_about(work / "model", job, mark, result)
         os.replace(work / "model", out)
@@ -113,7 +114,8 @@ def _fit(job: _Job, work: Path) -> dict[str, Any]:
         trainer = trl.make_trainer(job.train, job.held_out, job.base, tokenizer, job.settings, work / "checkpoints")
         _check_trained(job, lengths, trainer)
         before = _read(work / "before.json") or {"rows": trl.held_out_nll(trainer)}
-        write_json(work / "before.json", before)
+        if ranks.first():
+            write_json(work / "before.json", before)
         start = trl.norms(trainer)
         trl.fit(trainer, job.settings, progress)
         moved = sum(a != b for a, b in zip(start, trl.norms(trainer), strict=True))
@@ -126,10 +128,12 @@ def _fit(job: _Job, work: Path) -> dict[str, Any]:
             "loss": [[entry["step"], entry["loss"]] for entry in trainer.state.log_history if "loss" in entry],
             "held_out": [[e["step"], e[trl.HELD_OUT]] for e in trainer.state.log_history if trl.HELD_OUT in e],
         }
-        shutil.rmtree(work / "model", ignore_errors=True)
-        trl.save(trainer, job.base, work / "model", job.settings, job.card.base_model or job.base.name)
-        _tokenizer(job.base).save_pretrained(work / "model")
-    write_json(work / "fitted.json", fitted)
+        if ranks.first():
+            shutil.rmtree(work / "model", ignore_errors=True)
+            trl.save(trainer, job.base, work / "model", job.settings, job.card.base_model or job.base.name)
+            _tokenizer(job.base).save_pretrained(work / "model")
+    if ranks.first():
+        write_json(work / "fitted.json", fitted)
     return fitted
 
 

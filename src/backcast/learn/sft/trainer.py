@@ -13,6 +13,7 @@ from typing import Any
 
 import datasets
 import torch
+from accelerate.utils import broadcast, gather_object
 from peft import LoraConfig
 from transformers import AutoConfig, AutoModelForCausalLM, PrinterCallback, ProgressCallback, TrainerCallback
 from transformers.utils import logging as transformers_logging
@@ -21,6 +22,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from backcast.core.errors import BadInput
 from backcast.core.progress import Progress
+from backcast.learn import ranks
 from backcast.learn.sft.rows import as_prompt_completion
 from backcast.learn.sft.settings import SFTSettings
 from backcast.lm.base import Message
@@ -106,7 +108,7 @@ def _config(settings: SFTSettings, checkpoints: Path, rows: int) -> SFTConfig:
         per_device_train_batch_size=settings.device_batch,
         # One row at a time, so that the loss of a batch is the mean over the tokens of one row.
         per_device_eval_batch_size=1,
-        gradient_accumulation_steps=settings.batch // settings.device_batch,
+        gradient_accumulation_steps=_accumulated(settings),
         lr_scheduler_type=settings.schedule,
         warmup_steps=int(settings.warmup * steps(settings, rows)),
         weight_decay=settings.weight_decay,
@@ -119,6 +121,7 @@ def _config(settings: SFTSettings, checkpoints: Path, rows: int) -> SFTConfig:
         gradient_checkpointing=settings.gradient_checkpointing,
         bf16=settings.dtype == "auto" and not on_cpu,
         use_cpu=on_cpu,
+        ddp_find_unused_parameters=False,
         dataloader_pin_memory=not on_cpu,
         seed=settings.seed,
         data_seed=settings.seed,
@@ -142,9 +145,20 @@ def _lora(settings: SFTSettings, model: Any) -> LoraConfig:
     )
 
 
+def _accumulated(settings: SFTSettings) -> int:
+    """Backward passes of each process for one optimiser step; BadInput when the batch cannot be shared out."""
+    if settings.batch % (settings.device_batch * ranks.processes()):
+        raise BadInput(
+            f"batch {settings.batch} cannot be shared out to {ranks.processes()} processes of device_batch "
+            f"{settings.device_batch}; make it a multiple of {settings.device_batch * ranks.processes()}"
+        )
+    return settings.batch // settings.device_batch // ranks.processes()
+
+
 def epoch_steps(settings: SFTSettings, rows: int) -> int:
     """Optimiser steps of one epoch."""
-    return math.ceil(math.ceil(rows / settings.device_batch) / (settings.batch // settings.device_batch))
+    passes = math.ceil(rows / (settings.device_batch * ranks.processes()))
+    return math.ceil(passes / _accumulated(settings))
 
 
 def steps(settings: SFTSettings, rows: int) -> int:
@@ -166,6 +180,9 @@ def held_out_nll(trainer: Any) -> list[float]:
     for batch in trainer.get_eval_dataloader():
         loss, _, _ = trainer.prediction_step(model, batch, prediction_loss_only=True)
         found.append(float(loss))
+    # Row i is with process i modulo their number, and the last rows may be there twice.
+    parts = gather_object([found])
+    found = [part[i] for i in range(len(found)) for part in parts][: len(trainer.eval_dataset)]
     trainer.log({HELD_OUT: sum(found) / len(found)})  # in eval mode, where TRL keeps its own figures apart
     model.train(was_training)
     return found
@@ -219,7 +236,8 @@ def last_checkpoint(folder: Path) -> Path | None:
         try:
             json.loads((path / "trainer_state.json").read_text())
         except (OSError, ValueError):
-            shutil.rmtree(path)
+            if ranks.first():
+                shutil.rmtree(path)
         else:
             return path
     return None
@@ -244,10 +262,15 @@ class _Watch(TrainerCallback):
             wanted = control.should_log
             held_out_nll(self.trainer)
             control.should_log = wanted  # logging the measurement has withdrawn it
-        if not last and time.monotonic() - self.saved >= self.save_seconds:
+        if not last and self._due():
             control.should_save = True
             self.saved = time.monotonic()
         self.progress.advance()
+
+    def _due(self) -> bool:
+        """Whether it is time for a checkpoint, by the clock of the first process: all have to save at once."""
+        due = torch.tensor([time.monotonic() - self.saved >= self.save_seconds], dtype=torch.int32)
+        return bool(broadcast(due.to(self.trainer.accelerator.device)))
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         if "loss" in kwargs["logs"]:

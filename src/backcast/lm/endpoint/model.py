@@ -4,7 +4,8 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import Any
 
 from backcast.core.errors import BadInput, nearest
 from backcast.lm.base import Completion, Prompt, Sampling, Scoring, TokenScores
@@ -43,13 +44,17 @@ class EndpointLM:
     """
 
     def __init__(self, url: str, options: Options | None = None) -> None:
-        self.name = url
+        self.name, self._options = url, options
         self._client = Client(Address.parse(url, options))
         try:
             self._connect()
         except BaseException:
             self._client.close()
             raise
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        """A server travels as its address; the key comes from the environment where it arrives."""
+        return _reached, (self.name, self._options)
 
     def __repr__(self) -> str:
         return f"EndpointLM('{self.name}')"
@@ -137,3 +142,8 @@ def _probe(client: Client, question: Prompt, plain: Json) -> tuple[str, str]:
         except Refused:
             raise refusal from None
     return path, text_of(choices(client, answer)[0])
+
+
+@lru_cache(maxsize=4)
+def _reached(url: str, options: Options | None) -> EndpointLM:
+    return EndpointLM(url, options)

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from backcast.routing.problems.instance import Instance
 from backcast.routing.search import kernels
@@ -34,6 +34,19 @@ class Schedule:
 
     def __post_init__(self) -> None:
         self.started = CLOCKS[self.clock]()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a worker elsewhere: its clock began at another time, and a stop does not reach it."""
+        kept = {name: value for name, value in self.__dict__.items() if name != "stop"}
+        return {**kept, "started": 0.0, "gone": self.elapsed, "stopped": self.stop.is_set()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        gone, stopped = state.pop("gone"), state.pop("stopped")
+        self.__dict__.update(state)
+        self.started = CLOCKS[self.clock]() - gone
+        self.stop = threading.Event()
+        if stopped:
+            self.stop.set()
 
     @property
     def elapsed(self) -> float:
