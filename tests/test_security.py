@@ -16,7 +16,9 @@ import backcast
 SOURCE = Path(backcast.__file__).parent
 ROOT = Path(__file__).parents[1]
 READER = "scenes/problems/unpickle.py"
-"""The one file that may name pickle's loader: it refuses every class that is not plain data."""
+"""The one file that may read a pickle from outside: it refuses every class that is not plain data."""
+OWN = ("core/cluster.py", "learn/ranks.py")
+"""Bytes that one of our processes made and another of the same run opens; never a file."""
 
 
 def calls():
@@ -33,16 +35,16 @@ def keyword(call, name):
 
 
 def test_nothing_is_unpickled_but_by_the_restricted_reader():
-    """No loader of pickles by any of its names, and arrays without objects in them."""
+    """No loader of pickles by any of its names but of bytes between our own processes, and arrays without objects."""
     loaders = r"(c?[pP]ickle|dill|cloudpickle|joblib|marshal|shelve|pd|pandas)\.(loads?|Unpickler|open|read_pickle)"
     found = [(file, name) for file, name, _ in calls() if re.fullmatch(loaders, name) and file != READER]
-    assert found == []
+    assert [(file, name) for file, name in found if file not in OWN or not name.endswith("pickle.loads")] == []
     imports = [
         file.relative_to(SOURCE).as_posix()
         for file in sorted(SOURCE.rglob("*.py"))
         if re.search(r"^\s*(import|from) (pickle|dill|shelve|marshal)\b", file.read_text(), re.MULTILINE)
     ]
-    assert imports == [READER]
+    assert set(imports) <= {READER, *OWN}
     loads = [(file, keyword(call, "allow_pickle")) for file, name, call in calls() if name in ("np.load", "numpy.load")]
     assert loads
     assert [file for file, allowed in loads if allowed not in (None, "False")] == []

@@ -104,7 +104,6 @@ def test_a_disk_that_is_full(whole, pairs, tmp_path, mounted):
     server, expected, _ = whole
     ballast = mounted / "ballast"
     for out, cache in ((mounted / "run", tmp_path / "cache"), (tmp_path / "run", mounted / "cache")):
-        ballast.write_bytes(b"x" * (1 << 20) if not ballast.exists() else b"")
         _fill(ballast)
         code, _, last = end(start(words(pairs, server, out), cache))
         assert code == 2, last
