@@ -1,6 +1,7 @@
 """Conversations with tools per CPU-second: the batched loop beside one conversation after the other.
 
-The peer is the same loop with a single question at a time, which is how the demos of Pixel Reasoner and DeepEyes ask.
+The peer asks a single question at a time, each turn by transformers' ``generate`` on the whole conversation, which is
+how the demos of Pixel Reasoner and DeepEyes ask. Our own loop with a single question at a time is shown beside it.
 A scripted first turn makes every conversation call the tool once, so that both ways do the same work: a random tiny
 model then writes on behind the picture. Run: python benchmarks/vision_rollouts.py [QUESTIONS]
 """
@@ -26,11 +27,12 @@ class CallsOnce:
 
     name = fingerprint = "calls-once"
 
-    def __init__(self, lm):
-        self.lm, self.cell = lm, lm.cell
+    def __init__(self, lm, anew=False):
+        self.lm, self.cell, self.remembering = lm, lm.cell, lm.remembering
+        self.draw = lm.reply_anew if anew else lm.reply
 
     def reply(self, conversations, tools, sampling):
-        found = self.lm.reply(conversations, tools, sampling)
+        found = self.draw(conversations, tools, sampling)
         pairs = zip(found, conversations, strict=True)
         return [
             replace(reply, text=FIRST, finished=True)
@@ -51,18 +53,28 @@ def rate(asks, looking, at_once):
 
 def main():
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 32
-    lm = CallsOnce(LocalSight(*tiny_vlm()))
+    lm = LocalSight(*tiny_vlm())
     small = replace(preset("strict"), reply_tokens=TOKENS, first=Budget(4, 16), crop=Budget(4, 16))
-    looking = Looking(lm, small, Sampling(1.0))
+    ours, peer = (Looking(CallsOnce(lm, anew), small, Sampling(1.0)) for anew in (False, True))
     asks = [
         Ask(problem.media(), problem.question, problem.id) for problem in generate(count, Scenes(canvas=224, ratio=0.5))
     ]
-    looking.look(asks[:2])  # warms up
-    rates = [(rate(asks, looking, count), rate(asks, looking, 1)) for _ in range(3)]
-    ratios = sorted(batched / single for batched, single in rates)
-    batched, single = rates[0]
-    print(f"{count} questions, {TOKENS} tokens a turn: {batched:.1f} batched, {single:.1f} one by one, a CPU-second")
-    print(f"ratio: {ratios[1]:.1f} (median of 3; {ratios[0]:.1f} to {ratios[2]:.1f})")
+    for looking in (ours, peer):
+        looking.look(asks[:2])  # warms up
+    some = asks[:8]
+    rates = [(rate(asks, ours, count), rate(some, ours, 1), rate(some, peer, 1)) for _ in range(3)]
+    print(f"{count} questions, {TOKENS} tokens a turn; conversations a CPU-second, median of 3 (lowest to highest)")
+    names = ("batched", "ours one by one", "generate one by one")
+    for name, values in zip(names, zip(*rates, strict=True), strict=True):
+        print(f"{name}: {spread(values)}")
+    print(f"ratio, batched against generate: {spread([batched / peer for batched, _, peer in rates])}")
+    print(f"ratio, batched against ours one by one: {spread([batched / single for batched, single, _ in rates])}")
+
+
+def spread(values):
+    """Median of three, and the other two."""
+    low, middle, high = sorted(values)
+    return f"{middle:.1f} ({low:.1f} to {high:.1f})"
 
 
 if __name__ == "__main__":

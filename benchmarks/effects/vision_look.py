@@ -1,11 +1,12 @@
 """Does a small model learn to look, and does it need what it looks at? Test 26 of the Pixel Reasoner specification.
 
-For each seed: a small model is made, its eye taught on dense targets, and it is trained on warm-start traces alone.
-Then it is asked about scenes it has not seen, with its tools, without, and with tools that bring a random part, grey,
-or the right part. Must hold: tools on at least 85 %, off 5 to 20 %, random at most 25 %, oracle at least 90 %; and at
-least 90 % of the first boxes hold the whole tile on at most 10 % of the image.
+For each seed: a small model is made, its eye taught on dense targets, its decoder taught to point, and it is trained
+on warm-start traces. Then it is asked about scenes that it has not seen and must look at closer, with its tools,
+without, and with tools that bring a random part, grey, or the right part. Must hold: tools on at least 85 %, off 5 to
+20 %, random at most 25 %, oracle at least 90 %; and at least 90 % of the first boxes hold the whole tile on at most
+10 % of the image.
 
-Resumable: the eye and the warm start go on from their checkpoints in WORK. Writes ``results/vision_look.json``.
+Resumable: eye, pointing and warm start go on from their checkpoints in WORK. Writes ``results/vision_look.json``.
 Run: python benchmarks/effects/vision_look.py WORK [--seeds 3] [--test 200] [--single]
 """
 
@@ -22,8 +23,9 @@ from backcast.core.files import write_json
 from backcast.lm.base import Sampling
 from backcast.lm.small_sight import Shape
 from backcast.recipes.pixel import WARM
+from backcast.vision.beginner import point
 from backcast.vision.beginner.begin import looking, make, teach
-from backcast.vision.beginner.settings import AIM, SCENES, Eye
+from backcast.vision.beginner.settings import AIM, SCENES, Eye, Point
 from backcast.vision.looker.boxes import Box
 from backcast.vision.problems.scenes import generate
 from backcast.vision.score import Necessity, necessity
@@ -47,6 +49,7 @@ def main() -> None:
     figures = {key: over_seeds([seed[key] for seed in seeds]) for key in DEMANDED}
     held = {key: [low <= seed[key] <= high for seed in seeds] for key, (low, high) in DEMANDED.items()}
     settings = {"traces": given.traces, "epochs": given.epochs, "single": given.single, "eye": Eye().steps}
+    settings |= {"point": Point().steps}
     path = write(given.name, {"settings": settings, "seeds": seeds, "mean_low_high": figures, "held": held})
     print(json.dumps({"figures": figures, "held": held, "file": str(path)}, indent=1))
 
@@ -58,23 +61,31 @@ def one_seed(folder: Path, seed: int, given: argparse.Namespace) -> dict[str, An
         found: dict[str, Any] = json.loads(done.read_text())
         return found
     begun = time.process_time()
-    eye, start, shape = folder / "eye", folder / "warm", Shape()
-    eye.mkdir(parents=True, exist_ok=True)
+    model, start, shape = pointing(folder, seed, Eye(), Point()), folder / "warm", Shape()
     start.mkdir(exist_ok=True)
-    if not (eye / "model" / "tokenizer.json").exists():
-        taught = teach(eye, make(template(), SCENES, AIM, shape, seed), SCENES, Eye(), shape, seed)
-        write_json(eye / "eye.json", {"right": taught.right})
-    problems = generate(given.test, SCENES, -1 - seed)
+    problems = generate(given.test, replace(SCENES, easy=0.0), -1 - seed)
     if not (start / "model" / "tokenizer.json").exists():
         mixes = {"image": UNCORRECTED} if given.single else None
         lessons = Lessons(generate(given.traces, SCENES, seed), looking(shape), seed, mixes, AIM)
-        warm(start, eye / "model", lessons, problems[:16], replace(WARM, epochs=given.epochs, seed=seed), True, None)
+        warm(start, model, lessons, problems[:16], replace(WARM, epochs=given.epochs, seed=seed), True, None)
     table = necessity(open_looker(start / "model"), problems, looking(shape), Sampling(0.0))
     figures: dict[str, Any] = {arm.name: arm.score.value for arm in table.arms}
-    figures |= {"hits": hits(table, problems), "eye": json.loads((eye / "eye.json").read_text())["right"]}
+    figures |= {"hits": hits(table, problems), **json.loads((folder / "eye" / "eye.json").read_text())}
     figures |= {"n": given.test, "seed": seed, "arms": table.rows(), "cpu_seconds": time.process_time() - begun}
     write_json(done, figures)
     return figures
+
+
+def pointing(folder: Path, seed: int, eye: Eye, settings: Point) -> Path:
+    """The folder of a model whose eye is taught and that points; made in ``folder/eye`` if it is not there."""
+    home, shape = folder / "eye", Shape()
+    if not (home / "eye.json").exists():
+        home.mkdir(parents=True, exist_ok=True)
+        parts = make(template(), SCENES, AIM, shape, seed)
+        taught = teach(home, parts, SCENES, eye, shape, seed)
+        _, right = point.teach(home, parts, SCENES, settings, looking(shape), seed)
+        write_json(home / "eye.json", {"right": taught.right, "pointing": right})
+    return home / "model"
 
 
 def hits(table: Necessity, problems: list[Any]) -> float:

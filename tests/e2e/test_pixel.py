@@ -12,7 +12,8 @@ from tests.e2e.test_rl import backcast, finished
 
 SHORT = ["--train.steps", "2", "--train.prompts", "2", "--train.group", "2", "--train.micro", "4"]
 SHORT += ["--train.save-every", "1", "--warm.epochs", "1", "--warm.batch", "4", "--warm.device-batch", "4"]
-SMALL = ["--count", "8", "--eye.steps", "2", "--eye.scenes", "6", "--eye.batch", "4", *SHORT]
+POINT = ["--point.steps", "2", "--point.batch", "4", "--point.alone", "1"]
+SMALL = ["--count", "8", "--eye.steps", "2", "--eye.scenes", "6", "--eye.batch", "4", *POINT, *SHORT]
 STAGES = ["start", "traces", "warm", "plain", "curious", "judge"]
 
 
@@ -32,9 +33,9 @@ def test_a_run_on_generated_scenes(whole):
     assert [arm["name"] for arm in found["necessity"]] == ["on", "off", "random", "blank", "oracle"]
     assert all(arm["score"]["n"] == 2 for arm in found["necessity"])
     vitals = {row["name"] for row in found["vitals"]}
-    assert {"eye/colour", "curiosity/rapr", "curiosity/silent", "judge/looked", "groups/effective"} <= vitals
+    assert {"eye/colour", "point/x", "curiosity/rapr", "curiosity/silent", "judge/looked", "groups/effective"} <= vitals
     page = (out / "report.html").read_text()
-    for words in ("Is it the looking?", "Warm-start traces", "The eye", "further-zoom", "data:image/jpeg"):
+    for words in ("Is it the looking?", "Warm-start traces", "The eye", "Pointing", "further-zoom", "data:image/jpeg"):
         assert words in page, words
     lines = [json.loads(line) for line in (out / "2-traces" / "traces.jsonl").read_text().splitlines()]
     assert len(lines) == 8

@@ -1,6 +1,7 @@
-"""Trains two steps on fixed completions and rewards; rank 0 writes what came of it to a file."""
+"""Trains two steps on fixed completions and rewards, twice; rank 0 writes what came of it to a file."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -28,43 +29,43 @@ def reward(prompts, completions, **_):
     return [len(text) / 10 * (1 + int(prompt[-2])) for prompt, text in zip(prompts, completions, strict=True)]
 
 
-replay = SampleReplay()
-trainer = GroupTrainer(
-    AutoModelForCausalLM.from_pretrained(model),
-    reward,
-    args=GRPOConfig(
-        output_dir=str(out.parent / "trainer"),
-        per_device_train_batch_size=rows,
-        num_generations=4,
-        max_completion_length=16,
-        max_steps=2,
-        learning_rate=1e-2,
-        report_to="none",
-        save_strategy="no",
-        logging_steps=1,
-        use_cpu=True,
-        bf16=False,
-        disable_tqdm=True,
-    ),
-    train_dataset=Dataset.from_list([{"prompt": f"Count {i}:"} for i in range(8)]),
-    processing_class=tokenizer,
-    rollout_func=completions,
-    shapers=[replay, PlanningCredit(["wait"])],
-)
-trainer.train()
-kept = gather_object(
-    [[row.row["prompt_ids"].tolist(), row.row["completion_ids"].tolist(), row.advantage] for row in replay.buffer]
-)
-if trainer.accelerator.is_main_process:
-    losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
-    weights = torch.cat([value.flatten() for value in trainer.model.state_dict().values()]).tolist()
-    out.write_text(
-        json.dumps(
-            {
-                "processes": trainer.accelerator.num_processes,
-                "losses": losses,
-                "buffer": sorted(kept),
-                "weights": weights,
-            }
-        )
+def trained(group):
+    """Two steps in groups of so many; the losses, all processes' buffers and the weights."""
+    replay = SampleReplay()
+    trainer = GroupTrainer(
+        AutoModelForCausalLM.from_pretrained(model),
+        reward,
+        args=GRPOConfig(
+            output_dir=str(out.parent / f"trainer-{group}"),
+            per_device_train_batch_size=rows,
+            num_generations=group,
+            max_completion_length=16,
+            max_steps=2,
+            learning_rate=1e-2,
+            report_to="none",
+            save_strategy="no",
+            logging_steps=1,
+            use_cpu=True,
+            bf16=False,
+            disable_tqdm=True,
+        ),
+        train_dataset=Dataset.from_list([{"prompt": f"Count {i}:"} for i in range(8)]),
+        processing_class=tokenizer,
+        rollout_func=completions,
+        shapers=[replay, PlanningCredit(["wait"])],
     )
+    trainer.train()
+    kept = gather_object(
+        [[row.row["prompt_ids"].tolist(), row.row["completion_ids"].tolist(), row.advantage] for row in replay.buffer]
+    )
+    return {
+        "processes": trainer.accelerator.num_processes,
+        "losses": [line["loss"] for line in trainer.state.log_history if "loss" in line],
+        "buffer": sorted(kept),
+        "weights": torch.cat([value.flatten() for value in trainer.model.state_dict().values()]).tolist(),
+    }
+
+
+found = {group: trained(group) for group in (4, 16)}
+if int(os.environ.get("RANK", 0)) == 0:
+    out.write_text(json.dumps(found))

@@ -75,17 +75,20 @@ def mpirun():
     ],
 )
 def test_two_processes_equal_one_with_twice_the_batch(small_llama, tmp_path, alone, launcher):
-    """Same completions and rewards, over gloo: losses within 1e-6, and the same buffers summed over ranks."""
-    two = run(launcher, "ranks_worker.py", small_llama, tmp_path / "two", 8)
-    assert (alone["processes"], two["processes"]) == (1, 2)
-    assert len(alone["losses"]) == 2
-    assert abs(alone["losses"][1]) > 1e-4
-    assert two["losses"] == pytest.approx(alone["losses"], abs=1e-6)
-    assert len(alone["buffer"]) == 32
-    for a, b in zip(alone["buffer"], two["buffer"], strict=True):
-        assert a[:2] == b[:2]
-        assert a[2] == pytest.approx(b[2], abs=1e-6)
-    assert np.abs(np.subtract(alone["weights"], two["weights"])).max() < 1e-4
+    """Same completions and rewards, over gloo: losses within 1e-6, and the same buffers summed over ranks; with groups
+    of four, which stay whole, and with one group of sixteen that both processes share."""
+    both = run(launcher, "ranks_worker.py", small_llama, tmp_path / "two", 8)
+    for group in ("4", "16"):
+        first, two = alone[group], both[group]
+        assert (first["processes"], two["processes"]) == (1, 2)
+        assert len(first["losses"]) == 2
+        assert abs(first["losses"][1]) > 1e-4
+        assert two["losses"] == pytest.approx(first["losses"], abs=1e-6)
+        assert len(first["buffer"]) == 32
+        for a, b in zip(first["buffer"], two["buffer"], strict=True):
+            assert a[:2] == b[:2]
+            assert a[2] == pytest.approx(b[2], abs=1e-6)
+        assert np.abs(np.subtract(first["weights"], two["weights"])).max() < 1e-4
 
 
 def test_supervised_training_on_two_processes_equals_one(small_llama, tmp_path):

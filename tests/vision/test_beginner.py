@@ -1,6 +1,7 @@
 """The small model: its vocabulary, the boxes of its traces, what its eye is taught, and that a teaching goes on."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,17 +11,21 @@ from hypothesis import strategies as st
 from backcast.core.errors import BadInput
 from backcast.lm.local_sight import LocalSight
 from backcast.lm.small_sight import Shape
-from backcast.vision.beginner import tower
+from backcast.vision.beginner import point, tower
 from backcast.vision.beginner.begin import looking, make, teach
-from backcast.vision.beginner.settings import AIM, SCENES, Eye
+from backcast.vision.beginner.settings import AIM, SCENES, Eye, Point
 from backcast.vision.beginner.words import grid_numbers, phrases
 from backcast.vision.looker.boxes import Box
+from backcast.vision.problems.problem import make as make_problem
 from backcast.vision.problems.scenes import COLOURS, Tile, generate, generate_tiles
 from backcast.vision.stages import template
+from backcast.vision.warmup.masks import mask
 from backcast.vision.warmup.mix import Aim
 from backcast.vision.warmup.traces import synthesise
 
 TINY = Shape(hidden=32, layers=1, heads=2, tower=16, tower_layers=1, patch=4, cells=3)
+
+HARD = replace(SCENES, easy=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +143,7 @@ def test_a_teaching_that_was_cut_off_ends_as_if_whole(tmp_path):
     eye = Eye(steps=4, batch=6, scenes=6, save_every=2)
     first = make(template(), SCENES, AIM, TINY, 0)
     before = first[0].model.visual.patch_embed.proj.weight.clone()
-    taught = teach(whole, first, SCENES, eye, TINY, 0)
+    taught = teach(whole, first, HARD, eye, TINY, 0)
     assert not torch.equal(before, first[0].model.visual.patch_embed.proj.weight)
     assert set(taught.right) == {"colour", "x", "y"}  # no digit can be read at this size
     killed = make(template(), SCENES, AIM, TINY, 0)
@@ -157,13 +162,74 @@ def test_a_teaching_that_was_cut_off_ends_as_if_whole(tmp_path):
     real, tower.features = tower.features, stop
     try:
         with pytest.raises(Killed):
-            teach(cut, killed, SCENES, eye, TINY, 0)
+            teach(cut, killed, HARD, eye, TINY, 0)
     finally:
         tower.features = real
     again = make(template(), SCENES, AIM, TINY, 0)
-    assert teach(cut, again, SCENES, eye, TINY, 0) == taught
+    assert teach(cut, again, HARD, eye, TINY, 0) == taught
     one, other = (folder / "model" / "model.safetensors" for folder in (whole, cut))
     assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_lesson_in_pointing_is_what_the_traces_of_its_tiles_say(parts):
+    """Token by token the first turns of real traces about new scenes; every tile of a scene is asked for."""
+    lm, settings = LocalSight(*parts), looking(TINY)
+    lessons = point.Lessons(lm, SCENES, AIM, settings, 0)
+    inputs = lessons.batch(3, 4, False)
+    found = list(generate_tiles(2, HARD, random.Random("0:point:3").getrandbits(60)))
+    asked = [(problem, tile) for problem, tiles in found for tile in tiles]
+    for row, (problem, tile) in enumerate(asked):
+        one = make_problem(f"Which digit is on the {tile.colour} tile?", (str(tile.digit),), given=problem.given)
+        one = replace(one, box=tile.box)
+        (trace,), _ = synthesise([one], None, settings, 0, {"image": {"single-pass": 1.0}}, AIM)
+        masked = mask(lm, trace.turns[:2], trace.right[:2], trace.tools)
+        assert tuple(inputs["input_ids"][row].tolist()) == masked.ids
+        assert tuple(inputs["labels"][row].tolist()) == masked.labels
+        pixels = lm.encode([masked.text], [trace.turns[0].pictures])["pixel_values"]
+        assert torch.equal(inputs["pixel_values"].view(4, -1)[row], pixels.flatten())
+    again, other = lessons.batch(3, 4, False), lessons.batch(4, 4, False)
+    assert torch.equal(again["pixel_values"], inputs["pixel_values"])
+    assert not torch.equal(other["pixel_values"], inputs["pixel_values"])
+    assert not torch.equal(lessons.batch(3, 4, True)["pixel_values"], inputs["pixel_values"])
+
+
+def test_pointing_is_learnt_by_the_decoder_alone_and_goes_on_where_it_was_cut(tmp_path, monkeypatch):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir(), cut.mkdir()
+    settings = Point(steps=4, batch=4, alone=1, save_every=2)
+    first = make(template(), SCENES, AIM, TINY, 0)
+    eye = first[0].model.visual.pos_embed.weight.clone()
+    embedding = first[0].get_input_embeddings().weight.clone()
+    log, right = point.teach(whole, first, SCENES, settings, looking(TINY), 0)
+    assert torch.equal(eye, first[0].model.visual.pos_embed.weight)
+    assert not torch.equal(embedding, first[0].get_input_embeddings().weight)
+    assert set(right) == {"x", "y"}
+
+    real, count = point.Lessons.loss, iter(range(99))
+
+    def stop(self, inputs):
+        if next(count) == 3:
+            raise KeyboardInterrupt
+        return real(self, inputs)
+
+    second = make(template(), SCENES, AIM, TINY, 0)
+    monkeypatch.setattr(point.Lessons, "loss", stop)
+    with pytest.raises(KeyboardInterrupt):
+        point.teach(cut, second, SCENES, settings, looking(TINY), 0)
+    monkeypatch.undo()
+    third = make(template(), SCENES, AIM, TINY, 0)
+    assert point.teach(cut, third, SCENES, settings, looking(TINY), 0) == (log, right)
+    one, other = (folder / "model" / "model.safetensors" for folder in (whole, cut))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_vocabulary_without_the_grid_cannot_be_taught_to_point():
+    from backcast.lm.tiny import tiny_vlm
+
+    model, processor = tiny_vlm()
+    processor.chat_template = processor.tokenizer.chat_template = template()
+    with pytest.raises(ValueError, match="vocabulary must hold"):
+        point.Lessons(LocalSight(model, processor), SCENES, AIM, looking(TINY), 0)
 
 
 def test_the_tower_tells_where_a_patch_lies(parts):
@@ -179,8 +245,6 @@ def test_the_tower_tells_where_a_patch_lies(parts):
 
 
 def test_bad_sizes_and_videos_are_refused(tmp_path):
-    from dataclasses import replace
-
     with pytest.raises(BadInput, match="multiple of 4 x heads"):
         Shape(hidden=30)
     with pytest.raises(BadInput, match="set frames to 0"):

@@ -155,3 +155,13 @@ def test_authors_frame_numbers_shown_are_not_those_accepted():
     assert "max()" in desk.carry_out(frames()).error
     assert "the last is 16" in desk.carry_out(frames(17)).error
     assert "at most 8" in desk.carry_out(frames(*range(1, 10))).error
+
+
+def test_the_oracle_shows_as_much_as_was_asked_for_around_the_known_box():
+    """By hand: 200 x 160 asked, a box of 40 x 40 with the middle (40, 400): shifted inside; a larger box stays."""
+    desk = Desk(Media((noise(),), boxes=((20.0, 380.0, 60.0, 420.0),)), replace(STRICT, shows="oracle"))
+    (view,) = desk.carry_out(zoom([0.7, 0.1, 0.9, 0.3])).views
+    assert view.box.outward() == (0, 320, 200, 480)
+    desk = Desk(Media((noise(),), boxes=((100.0, 100.0, 500.0, 500.0),)), replace(STRICT, shows="oracle"))
+    (view,) = desk.carry_out(zoom([0.7, 0.1, 0.9, 0.3])).views
+    assert view.box.outward() == (100, 100, 500, 500)

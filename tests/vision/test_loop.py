@@ -127,6 +127,13 @@ def test_without_tools_none_are_offered(photo):
     assert "zoom_in" not in look.turns[0].text
 
 
+def test_a_request_without_tools_is_refused_and_brings_nothing(photo):
+    lm = Script([request(), said("\\boxed{green}")])
+    (look,) = Looking(lm, STRICT, tools=False).look([Ask(photo, QUESTION)])
+    assert (look.calls, look.served, len(look.views), look.answer) == (1, 0, 1, "green")
+    assert "no tools in this conversation; answer now" in look.turns[-2].text
+
+
 # ---------------------------------------------------------------- a real server
 
 

@@ -14,6 +14,7 @@ from backcast.lm.sight import Reply
 from backcast.lm.tiny import tiny_vlm
 from backcast.vision.looker import Box, preset
 from backcast.vision.problems import Scenes, generate
+from backcast.vision.problems.scenes import plain
 from backcast.vision.warmup import IMAGE, VIDEO, ModelWriter, RuleWriter, mask, quota, synthesise
 from backcast.vision.warmup.masks import IGNORED, kept
 from backcast.vision.warmup.mix import FAR_TOO_LARGE, MISTAKES, elsewhere, too_large
@@ -71,6 +72,26 @@ def test_traces_really_do_what_they_say():
         assert trace.turns[-1].text.endswith(f"\\boxed{{{trace.problem.answer}}}")
         assert sum(len(turn.pictures) for turn in trace.turns) == 2 + MISTAKES[trace.kind]
         assert "Error" not in "".join(turn.text for turn in trace.turns if turn.role == "tool")
+
+
+def test_what_needs_no_look_is_answered_at_once_half_of_it_without_tools():
+    """The mix is that of the others; nothing in these traces speaks of a look."""
+    problems = generate(60, Scenes(canvas=224, ratio=0.5, easy=0.5), seed=0)
+    traces, notes = synthesise(problems, seed=3, plain=plain)
+    easy = [trace for trace in traces if plain(trace.problem)]
+    assert notes == []
+    assert 20 < len(easy) < 40
+    assert {trace.kind for trace in easy} == {"text-only"}
+    assert 0.25 * len(easy) < sum(not trace.tools for trace in easy) < 0.75 * len(easy)
+    for trace in easy:
+        roles = [turn.role for turn in trace.turns]
+        assert roles == ["user", "assistant"]
+        assert trace.right == (False, True)
+        assert ("zoom_in" in trace.turns[0].text) == bool(trace.tools)
+        assert "too small" not in trace.turns[1].text
+        assert trace.turns[1].text.endswith(f"{trace.problem.answer}.\n\n\\boxed{{{trace.problem.answer}}}")
+    others = Counter(trace.kind for trace in traces if not plain(trace.problem))
+    assert others == Counter(quota(60 - len(easy), IMAGE, 3))
 
 
 def test_video_traces():

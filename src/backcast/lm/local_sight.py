@@ -2,7 +2,8 @@
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from backcast.lm.base import Sampling
 from backcast.lm.models import content_hash, no_bars, weight_files
 from backcast.lm.processors import open_processor
 from backcast.lm.sight import Reply, Tool, Turn
+from backcast.lm.sight_memory import Memory, Row
 
 HERMES = """You have tools. Their signatures, one a line:
 <tools>
@@ -47,6 +49,8 @@ class LocalSight:
         pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else min(self.ends)
         self._plain = {"do_sample": False, "eos_token_id": sorted(self.ends), "pad_token_id": pad}
         model.generation_config = _generation(**self._plain)
+        self.memory = Memory(model, processor) if Memory.fits(model) else None
+        """Decodes where it can, and remembers within ``remembering``."""
         self.results = self._probe()
         self.tools_by: str | None = None
         """Set when tools are first rendered: ``template`` or ``system``."""
@@ -84,21 +88,34 @@ class LocalSight:
         return int(pixels.patch_size) * int(merge) if merge else None
 
     def reply(self, conversations: Sequence[Sequence[Turn]], tools: Sequence[Tool], sampling: Sampling) -> list[Reply]:
-        """As ``Sight.reply``: all conversations in one batch, padded on the left; each row draws from its own stream.
+        """As ``Sight.reply``: all conversations in one batch; each row draws from its own stream.
 
-        Raises BadInput for a prompt that does not fit the model's context.
+        Within ``remembering``, conversations that all go on from the last batch's are not read again from their
+        beginning. Raises BadInput for a prompt that does not fit the model's context.
         """
+        if self.memory is None or sampling.stop or not conversations:
+            return self.reply_anew(conversations, tools, sampling)
+        rows = [Row(text, pictures) for text, pictures in self._rendered(conversations, tools)]
+        draw = _Draw(sampling, [_stream(row.text, row.pictures, sampling.seed) for row in rows], self.never)
+        lengths = list[int]()
+
+        def check(longest: int) -> None:
+            self._check(longest, sampling)
+            lengths.extend(len(row.ids) for row in rows)
+
+        drawn = self.memory.decode(rows, draw, sampling.max_tokens, self.ends, check)
+        return [self._read(row, count, ()) for row, count in zip(drawn, lengths, strict=True)]
+
+    def reply_anew(
+        self, conversations: Sequence[Sequence[Turn]], tools: Sequence[Tool], sampling: Sampling
+    ) -> list[Reply]:
+        """``reply`` by ``transformers.generate``, which reads every conversation from its beginning."""
         if not conversations:
             return []
-        texts = [self.render(turns, tools) for turns in conversations]
-        pictures = [[picture for turn in turns for picture in turn.pictures] for turns in conversations]
+        texts, pictures = zip(*self._rendered(conversations, tools), strict=True)
         inputs = self.encode(texts, pictures)
         read = inputs["attention_mask"].sum(1).tolist()
-        if max(read) + sampling.max_tokens > self.context:
-            raise BadInput(
-                f"a prompt of {max(read)} tokens + {sampling.max_tokens} new is more than the {self.context} that "
-                f"'{self.name}' takes; show smaller pictures or allow shorter replies"
-            )
+        self._check(max(read), sampling)
         draw = _Draw(sampling, [_stream(*row, sampling.seed) for row in zip(texts, pictures, strict=True)])
         config = _generation(**self._plain, max_new_tokens=sampling.max_tokens, suppress_tokens=self.never or None)
         stops = {"stop_strings": list(sampling.stop), "tokenizer": self.tokenizer} if sampling.stop else {}
@@ -108,6 +125,31 @@ class LocalSight:
             )
         rows = out[:, inputs["input_ids"].shape[1] :].tolist()
         return [self._read(row, count, sampling.stop) for row, count in zip(rows, read, strict=True)]
+
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Within it, the last batch of conversations is remembered for their next turn; then it is dropped."""
+        if self.memory is None:
+            yield
+            return
+        self.memory.keeps = True
+        try:
+            yield
+        finally:
+            self.memory.keeps, self.memory.slots = False, None
+
+    def _rendered(self, conversations: Sequence[Sequence[Turn]], tools: Sequence[Tool]) -> list[tuple[str, list[Any]]]:
+        return [
+            (self.render(turns, tools), [picture for turn in turns for picture in turn.pictures])
+            for turns in conversations
+        ]
+
+    def _check(self, longest: int, sampling: Sampling) -> None:
+        if longest + sampling.max_tokens > self.context:
+            raise BadInput(
+                f"a prompt of {longest} tokens + {sampling.max_tokens} new is more than the {self.context} that "
+                f"'{self.name}' takes; show smaller pictures or allow shorter replies"
+            )
 
     def render(self, turns: Sequence[Turn], tools: Sequence[Tool], opened: bool = True) -> str:
         """The exact text that the model reads, with its marks for pictures; ``opened`` begins the assistant's turn.
@@ -262,10 +304,12 @@ def _stream(text: str, pictures: Sequence[Any], seed: int) -> torch.Generator:
 class _Draw(LogitsProcessor):
     """Turns greedy decoding into drawing, a stream for each row: argmax of log p + Gumbel noise is a draw from p."""
 
-    def __init__(self, sampling: Sampling, streams: Sequence[torch.Generator]) -> None:
-        self.sampling, self.streams = sampling, streams
+    def __init__(self, sampling: Sampling, streams: Sequence[torch.Generator], never: Sequence[int] = ()) -> None:
+        self.sampling, self.streams, self.never = sampling, streams, list(never)
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+    def __call__(self, input_ids: torch.Tensor | None, scores: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+        if self.never:
+            scores[:, self.never] = -torch.inf
         if self.sampling.temperature <= 0:
             return scores
         logp = torch.log_softmax(scores.float() / self.sampling.temperature, -1)

@@ -10,7 +10,7 @@ from backcast.core.run import Plan, Run, Stage, StageResult
 from backcast.learn.sft.settings import SFTSettings
 from backcast.learn.stages import Training, check_size
 from backcast.recipes.estimate import Work, check, memory
-from backcast.vision.beginner.settings import SCENES, Eye
+from backcast.vision.beginner.settings import SCENES, Eye, Point
 from backcast.vision.curiosity import Curiosity
 from backcast.vision.problems.problem import VisualProblem
 from backcast.vision.problems.scenes import Scenes
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 FILES, MODELS = ("problems",), ("model", "writer")
 GENERATED = "scenes"
 """Instead of a file or a model: generated scenes, and a small model that is made here."""
-WARM = SFTSettings(
-    learning_rate=1.5e-3, epochs=10.0, batch=16, device_batch=16, warmup=0.03, dtype="float32", samples=0
-)
+WARM = SFTSettings(learning_rate=1e-3, epochs=4.0, batch=16, device_batch=16, warmup=0.03, dtype="float32", samples=0)
 """For the small model; the paper's are a rate of 1e-6, a batch of 128 and 10 % of warm-up, the authors' 5 epochs."""
 TRAIN = Training(
     steps=30,
@@ -62,6 +60,8 @@ class Settings:
     """Scenes that are generated to learn from; a share of as many again is held out (problems = "scenes")."""
     eye: Eye = field(default_factory=Eye)
     """How the small model's eye is taught (model = "scenes")."""
+    point: Point = field(default_factory=Point)
+    """How the small model is taught where to look before the warm start (model = "scenes")."""
     warm: SFTSettings = field(default_factory=lambda: WARM)
     """The warm start."""
     curiosity: Curiosity = field(default_factory=Curiosity)
@@ -98,7 +98,9 @@ def plan(settings: Settings) -> list[Plan]:
     learnt = settings.warm.epochs * len(learn)
     if small:
         times = [
-            settings.eye.steps * settings.eye.batch * 0.006 + measured * 0.05,
+            settings.eye.steps * settings.eye.batch * 0.006
+            + settings.point.steps * settings.point.batch * 0.011
+            + measured * 0.05,
             learnt * 0.02,
             rows * 0.05,
             measured * 0.25,
@@ -195,10 +197,10 @@ def _start(run: Run, settings: Settings, held: list[VisualProblem], files: list[
             return stages.start(folder, resolve(settings.model), held, look)
         from backcast.vision.beginner.begin import begin_small
 
-        return begin_small(folder, settings.scenes, settings.eye, held, settings.train.seed)
+        return begin_small(folder, settings.scenes, (settings.eye, settings.point), held, settings.train.seed)
 
     small = settings.model == GENERATED
-    mark += [settings.scenes, settings.eye, settings.count] if small else [model_mark(settings.model)]
+    mark += [settings.scenes, settings.eye, settings.point, settings.count] if small else [model_mark(settings.model)]
     return run.stage("start", work, mark, files)
 
 

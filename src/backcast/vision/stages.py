@@ -18,6 +18,7 @@ from backcast.vision.curiosity import Curiosity, CuriosityReward
 from backcast.vision.looker.environment import environment
 from backcast.vision.looker.loop import Ask, begin
 from backcast.vision.looker.settings import LookSettings
+from backcast.vision.problems import scenes
 from backcast.vision.problems.problem import VisualProblem
 from backcast.vision.problems.readers import NO_PLACES
 from backcast.vision.score import ARMS, Necessity, ask, necessity, scores
@@ -154,7 +155,9 @@ class Lessons:
 
     def make(self) -> tuple[list[WarmTrace], list[str]]:
         """(traces, notes). Raises BadInput if not one problem says where its answer is to be seen."""
-        traces, notes = synthesise(self.problems, self.writer, self.settings, self.seed, self.mixes, self.aim)
+        traces, notes = synthesise(
+            self.problems, self.writer, self.settings, self.seed, self.mixes, self.aim, scenes.plain
+        )
         if not traces:
             raise BadInput(NO_PLACES)
         return traces, notes

@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from backcast.core.errors import BadInput
-from backcast.core.progress import Progress
 from backcast.core.run import Curve, StageResult
 from backcast.core.vitals import Vital
 from backcast.lm.local_sight import LocalSight
 from backcast.lm.small_sight import Shape, save_sight, small_sight
-from backcast.vision.beginner.settings import AIM, Eye
+from backcast.vision.beginner.settings import AIM, Eye, Point
 from backcast.vision.beginner.words import grid_numbers, phrases
 from backcast.vision.looker.boxes import Budget
 from backcast.vision.looker.settings import PRESETS, LookSettings
 from backcast.vision.problems.problem import VisualProblem
-from backcast.vision.problems.scenes import COLOURS, Scenes, generate, generate_tiles
+from backcast.vision.problems.scenes import COLOURS, Scenes, generate, generate_tiles, plain
 from backcast.vision.warmup.mix import Aim
 from backcast.vision.warmup.traces import synthesise
 
@@ -34,7 +33,7 @@ def looking(shape: Shape = Shape()) -> LookSettings:  # noqa: B008
 def make(template: str, scenes: Scenes, aim: Aim, shape: Shape, seed: int) -> tuple[Any, Any]:
     """(model, processor) with random weights, whose vocabulary knows the phrases of traces about such scenes."""
     problems = generate(_SAMPLES, scenes, seed)
-    traces, _ = synthesise(problems, settings=looking(shape), seed=seed, aim=aim)
+    traces, _ = synthesise(problems, settings=looking(shape), seed=seed, aim=aim, plain=plain)
     bare = LocalSight(*small_sight(template, (), shape, seed))
     texts = [bare.render(trace.turns, trace.tools, opened=False) for trace in traces]
     return small_sight(template, phrases(texts, sorted(COLOURS), grid_numbers(aim.grid)), shape, seed)
@@ -43,27 +42,44 @@ def make(template: str, scenes: Scenes, aim: Aim, shape: Shape, seed: int) -> tu
 def begin_small(
     folder: Path,
     scenes: Scenes,
-    eye: Eye,
+    lessons: tuple[Eye, Point],
     held: Sequence[VisualProblem],
     seed: int,
     shape: Shape = Shape(),  # noqa: B008
 ) -> StageResult:
-    """A stage: the small model is made, its eye is taught, and its (still useless) answers are measured."""
+    """A stage: the small model is made, its eye is taught, then to point; its (still useless) answers are measured."""
     from backcast.vision.stages import start, template
 
-    taught = teach(folder, make(template(), scenes, AIM, shape, seed), scenes, eye, shape, seed)
+    eye, point = lessons
+    parts = make(template(), scenes, AIM, shape, seed)
+    taught = teach(folder, parts, scenes, eye, shape, seed)
+    said = [f"start: a model of random weights, its eye taught in {eye.steps} steps of {eye.batch} pictures"]
+    right, curves = {f"eye/{name}": value for name, value in taught.right.items()}, taught.curves
+    if point.steps:
+        from backcast.vision.beginner import point as pointing
+        from backcast.vision.beginner.course import points
+
+        log, found = pointing.teach(folder, parts, scenes, point, looking(shape), seed)
+        right |= {f"point/{name}": value for name, value in found.items()}
+        series = {name: points(log, name) for name in "xy"}
+        curves = (*curves, Curve("Pointing", "step", "share of numbers right", series))
+        said.append(f"start: its decoder taught to point in {point.steps} steps of {point.batch} first turns")
     result = start(folder, folder / "model", held, looking(shape))
-    about = "Share of pictures in which the eye tells {} right, on scenes it has not seen; the decoder learns from it."
-    named = {"colour": "the tile's colour", "x": "where it is from the left", "digit": "a digit that is large enough"}
-    vitals = [
-        Vital(f"eye/{name}", taught.right.get(name), 0.5, None, about.format(what)) for name, what in named.items()
-    ]
-    return replace(
-        result,
-        curves=taught.curves,
-        vitals=vitals,
-        lineage=[f"start: a model of random weights, its eye taught in {eye.steps} steps of {eye.batch} pictures"],
-    )
+    vitals = [Vital(name, right.get(name), 0.5, None, about) for name, about in _ABOUT.items() if _taught(name, point)]
+    return replace(result, curves=curves, vitals=vitals, lineage=said)
+
+
+_ABOUT = {
+    "eye/colour": "Share of pictures in which the eye tells the tile's colour right, on scenes it has not seen.",
+    "eye/x": "The same of where the tile is from the left; the decoder learns from it.",
+    "eye/digit": "The same of a digit that is large enough.",
+    "point/x": "Share of boxes whose left edge is that of the tile asked for, to the grid, on scenes it has not seen.",
+    "point/y": "The same of the upper edge.",
+}
+
+
+def _taught(name: str, point: Point) -> bool:
+    return point.steps > 0 or not name.startswith("point/")
 
 
 @dataclass(frozen=True)
@@ -85,6 +101,7 @@ def teach(
     import torch
 
     from backcast.vision.beginner import tower
+    from backcast.vision.beginner.course import Course
 
     if scenes.frames:
         raise BadInput("a small model is taught on images; set frames to 0")
@@ -92,43 +109,19 @@ def teach(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         heads = tower.Heads(shape.hidden)
-    eye = model.model.visual
-    weights = [*eye.parameters(), *heads.parameters()]
-    optimizer = torch.optim.AdamW(weights, settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, settings.steps))
-    kept, log = folder / "eye.pt", list[dict[str, float]]()
-    objects: dict[str, Any] = {"eye": eye, "heads": heads, "optimizer": optimizer, "schedule": schedule}
-    if kept.exists():
-        state = torch.load(kept, weights_only=True)
-        log = state.pop("log")
-        for name, value in state.items():
-            objects[name].load_state_dict(value)
     pool = list(generate_tiles(settings.scenes, scenes, seed + 1))
     pixels = (2 * shape.patch * shape.cells, shape.cells)
-    with Progress("eye", settings.steps) as bar:
-        bar.advance(len(log))
-        for step in range(len(log), settings.steps):
-            chance = random.Random(f"{seed}:{step}")
-            pictures, wanted = tower.lesson(pool, settings.batch, pixels, aim.side, chance)
-            value, right = tower.loss(heads, tower.features(model, processor, pictures), wanted)
-            optimizer.zero_grad()
-            value.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(weights, 1.0)
-            optimizer.step()
-            schedule.step()
-            log.append({"loss": float(value.detach()), **right})
-            bar.advance(1, loss=f"{log[-1]['loss']:.2f}")
-            if (step + 1) % settings.save_every == 0:
-                state = {name: thing.state_dict() for name, thing in objects.items()}
-                torch.save({**state, "log": log}, kept.with_suffix(".part"))
-                kept.with_suffix(".part").replace(kept)
+
+    def lesson(step: int) -> tuple[Any, dict[str, float]]:
+        pictures, wanted = tower.lesson(pool, settings.batch, pixels, aim.side, random.Random(f"{seed}:{step}"))
+        return tower.loss(heads, tower.features(model, processor, pictures), wanted)
+
+    modules = {"eye": model.model.visual, "heads": heads}
+    log = Course("eye", modules, settings.steps, settings.learning_rate, settings.save_every).run(
+        folder / "eye.pt", lesson
+    )
     save_sight(model, processor, folder / "model")
     return Taught(_curves(log), _measured(model, processor, heads, scenes, aim, pixels, seed))
-
-
-def _rate(step: int, steps: int) -> float:
-    """Share of the highest learning rate: rises over a twentieth, stays, falls to a fiftieth over the last quarter."""
-    return min(1.0, (step + 1) / max(1, steps // 20), max(0.02, (steps - step) / max(1, steps / 4)))
 
 
 def _measured(
@@ -146,16 +139,7 @@ def _measured(
 
 
 def _curves(log: list[dict[str, float]]) -> tuple[Curve, ...]:
-    span = max(1, len(log) // 100)
-    starts = range(0, len(log) - span + 1, span)
+    from backcast.vision.beginner.course import points
 
-    def points(name: str) -> list[list[float]]:
-        found = []
-        for start in starts:
-            values = [row[name] for row in log[start : start + span] if name in row]
-            if values:
-                found.append([float(start + span), sum(values) / len(values)])
-        return found
-
-    series = {name: points(name) for name in ("colour", "x", "y", "digit")}
+    series = {name: points(log, name) for name in ("colour", "x", "y", "digit")}
     return (Curve("The eye", "step", "share of cells told right", series),)

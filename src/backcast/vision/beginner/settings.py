@@ -6,8 +6,8 @@ from backcast.core.params import bounded
 from backcast.vision.problems.scenes import Scenes
 from backcast.vision.warmup.mix import Aim
 
-SCENES = Scenes(canvas=300, cells=6, ratio=0.5, tiles=2, gap=24)
-"""Tiles of 25 pixels: shown whole they are 8 pixels wide, in a right look 40."""
+SCENES = Scenes(canvas=300, cells=6, ratio=0.5, tiles=2, gap=24, easy=0.2)
+"""Tiles of 25 pixels: shown whole they are 8 pixels wide, in a right look 40. In every fifth scene 75, shown as 24."""
 AIM = Aim(0.2, 0.05)
 """A right look is a fifth of the scene's sides, 4 % of its area."""
 
@@ -29,4 +29,25 @@ class Eye:
 
     def __post_init__(self) -> None:
         bounded(self, "steps batch scenes save_every", 1)
+        bounded(self, "learning_rate", 0, above=True)
+
+
+@dataclass(frozen=True)
+class Point:
+    """How the decoder is taught to point: where to look, before any trace."""
+
+    steps: int = 900
+    """Optimiser steps; about 0.35 CPU-seconds each. 0: not at all."""
+    batch: int = 32
+    """First turns a step, all of new scenes."""
+    learning_rate: float = 2e-3
+    """Highest, of AdamW; it rises over a twentieth of the steps and falls to a fiftieth over the last quarter."""
+    alone: int = 300
+    """Steps at the beginning with a single tile in each scene."""
+    save_every: int = 100
+    """Steps between checkpoints, which a killed run goes on from."""
+
+    def __post_init__(self) -> None:
+        bounded(self, "steps alone", 0)
+        bounded(self, "batch save_every", 1)
         bounded(self, "learning_rate", 0, above=True)

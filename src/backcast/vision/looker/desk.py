@@ -52,6 +52,16 @@ class Result:
     """What the model was told went wrong; empty if all went well."""
 
 
+def _around(known: Box, least: tuple[float, float], whole: Size) -> Box:
+    """``known`` grown on all sides to ``least`` (width, height), as far as the image goes."""
+    found = []
+    for low, high, side, end in ((known.x1, known.x2, least[0], whole[0]), (known.y1, known.y2, least[1], whole[1])):
+        wide = min(max(high - low, side), float(end))
+        found.append((min(max((low + high - wide) / 2, 0.0), end - wide), wide))
+    (x, wide), (y, tall) = found
+    return Box(x, y, x + wide, y + tall, "own")
+
+
 class Desk:
     """The images of one question. Calls are carried out one after the other; numbers never change.
 
@@ -141,8 +151,10 @@ class Desk:
         if shows == "oracle":
             if not self.media.boxes:
                 raise BadInput(f"'{self.media.name}' has no known box, so no oracle can show it")
-            known = Box(*self.media.boxes[0], frame="own")
-            return known.padded(self.settings.padding, self.media.images[base.source].size)
+            known, whole = Box(*self.media.boxes[0], frame="own"), self.media.images[base.source].size
+            return _around(
+                known.padded(self.settings.padding, whole), (asked.x2 - asked.x1, asked.y2 - asked.y1), whole
+            )
         if shows == "random":
             chance = random.Random(f"{self.media.name}|{len(self.views)}|{asked.numbers}")
             wide, high = asked.x2 - asked.x1, asked.y2 - asked.y1

@@ -1,6 +1,7 @@
 """The conversation: a model looks, asks to look closer, is shown what it asked for, and answers."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -45,6 +46,8 @@ class Look:
     ask: Ask
     desk: Desk
     turns: list[Turn]
+    tools: bool = True
+    """Whether there are any; a request in a conversation without tools is refused."""
     results: list[Result] = field(default_factory=list)
     """What became of each call, in order; refused ones included."""
     calls: int = 0
@@ -115,6 +118,11 @@ class Looking:
     def look(self, asks: Sequence[Ask]) -> list[Look]:
         """A conversation about each of ``asks``, in order."""
         looks = [self._begin(ask) for ask in asks]
+        with getattr(self.lm, "remembering", nullcontext)():  # a local model need not read a conversation twice
+            self._look(looks)
+        return looks
+
+    def _look(self, looks: Sequence[Look]) -> None:
         while active := [look for look in looks if look.stop is None]:
             batches: dict[tuple[tuple[str, ...], bool], list[Look]] = {}
             for look in active:
@@ -122,7 +130,6 @@ class Looking:
                 batches.setdefault((look.desk.names, later), []).append(look)
             for (names, later), batch in batches.items():
                 self._turn(batch, names, later)
-        return looks
 
     def _begin(self, ask: Ask) -> Look:
         return begin(ask, self.settings, self.tools)
@@ -150,7 +157,7 @@ def begin(ask: Ask, settings: LookSettings, tools: bool = True) -> Look:
     if tools and settings.calling.told:
         turns.insert(0, Turn("system", (settings.calling.told,)))
     ask = ask if ask.id else replace(ask, id=content_id(ask.media.name, ask.question))
-    return Look(ask, desk, turns)
+    return Look(ask, desk, turns, tools)
 
 
 def take(look: Look, reply: Reply, settings: LookSettings) -> None:
@@ -188,6 +195,8 @@ def take(look: Look, reply: Reply, settings: LookSettings) -> None:
 
 def _full(look: Look, settings: LookSettings) -> tuple[Stop, str] | None:
     """Which limit a further request meets, and how the model is told; None if it meets none."""
+    if not look.tools:
+        return "calls", "there are no tools in this conversation; answer now, from what you have seen"
     if look.served >= settings.calls:
         return "calls", f"all {settings.calls} calls are used up; answer now, from what you have seen"
     if look.desk.counted > settings.images:

@@ -38,7 +38,7 @@ class LookSettings:
     """A refused model is told so and may answer once more (strict mode only)."""
     shows: Literal["asked", "random", "blank", "oracle"] = "asked"
     """Control: what a call really brings, whatever was asked for: a part of that size anywhere, nothing but grey, or
-    the part where the answer is known to be."""
+    a part of that size (or what it takes) around where the answer is known to be."""
     first: Budget = _GIVEN
     """Tokens of an image that is given."""
     crop: Budget = _CROP

@@ -28,6 +28,15 @@ COLOURS = {
 }
 
 
+SMALL, LARGE = "small", "large"
+"""Groups of generated problems: tiles that must be looked at closer, and tiles that need not be."""
+
+
+def plain(problem: VisualProblem) -> bool:
+    """Whether a generated problem can be told from the overview."""
+    return problem.group == LARGE
+
+
 @dataclass(frozen=True)
 class Scenes:
     """How scenes are made."""
@@ -111,7 +120,7 @@ def _problem(number: int, scenes: Scenes, chance: random.Random) -> tuple[Visual
         given=media,
         box=box,
         moments=moments,
-        group="small" if small else "large",
+        group=SMALL if small else LARGE,
     )
     return problem, tuple(map(Tile, colours, digits, boxes))
 

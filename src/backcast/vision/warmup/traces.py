@@ -8,7 +8,7 @@ failed.
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -32,6 +32,11 @@ AFTER = {
     "frames": "What I need is not in these frames.",
 }
 """The fixed sentences (in our words): before an operation, and after one that went wrong."""
+_WHAT = {False: "image", True: "video"}
+
+
+def _never(problem: VisualProblem) -> bool:  # noqa: ARG001
+    return False
 
 
 class Writer(Protocol):
@@ -43,6 +48,10 @@ class Writer(Protocol):
 
     def part(self, problem: VisualProblem, view: View) -> str:
         """What the part shows, on the way to the answer, which follows in a box."""
+        ...
+
+    def plain(self, problem: VisualProblem, desk: Desk) -> str:
+        """What the whole shows, on the way to the answer, where no closer look is needed."""
         ...
 
 
@@ -57,6 +66,11 @@ class RuleWriter:
     def part(self, problem: VisualProblem, view: View) -> str:  # noqa: ARG002
         """Says that it can be told now."""
         return f"Here it can be told: {problem.answer}."
+
+    def plain(self, problem: VisualProblem, desk: Desk) -> str:
+        """Says what is asked for, and that it can be told as it is."""
+        what = "frames" if desk.media.video else "image"
+        return f"The question is: {problem.question} In the {what} as given it can be told: {problem.answer}."
 
 
 class ModelWriter:
@@ -84,6 +98,14 @@ class ModelWriter:
             "Explain in one or two sentences how this part shows it."
         )
         return self._ask((view.picture, "\n", order))
+
+    def plain(self, problem: VisualProblem, desk: Desk) -> str:
+        """Asks for an analysis of the given images, with the answer given."""
+        order = (
+            f"{problem.prompt}\n\nThe right answer is: {problem.answer}. Explain in two or three sentences how it can "
+            "be told without a closer look."
+        )
+        return self._ask(desk.opening(order))
 
     def _ask(self, parts: tuple[Any, ...]) -> str:
         from dataclasses import replace
@@ -133,31 +155,33 @@ def synthesise(
     seed: int = 0,
     mixes: Mapping[str, Mapping[Kind, float]] | None = None,
     aim: Aim | None = None,
+    plain: Callable[[VisualProblem], bool] = _never,
 ) -> tuple[list[WarmTrace], list[str]]:
     """(a trace for each problem in the shares of the mixes ``image`` and ``video``, notes on those that were left out).
 
     A problem needs its box (images) or its moments (videos). One whose reference leaves no room for the mistake that
     fell to it gets a single pass instead, and a note says so. ``aim`` is how boxes are written, if not
-    as the reference's own.
+    as the reference's own. Problems that are ``plain`` get a trace without a look, half of them without tools.
     """
     chosen = {"image": IMAGE, "video": VIDEO, **(mixes or {})}
     usable, notes = [], []
     for problem in problems:
         media = problem.media(settings.frames)
         known = bool(problem.moments) if media.video else problem.box is not None
-        if known:
+        if known or plain(problem):
             usable.append((problem, media.video))
         else:
             notes.append(f"{problem.id}: where the answer is to be seen is not known; left out")
     kinds = {
-        video: iter(quota(sum(v == video for _, v in usable), chosen["video" if video else "image"], seed))
+        video: iter(quota(sum(v == video for p, v in usable if not plain(p)), chosen[_WHAT[video]], seed))
         for video in (False, True)
     }
     traces = []
     for problem, video in usable:
-        kind = next(kinds[video])
+        kind: Kind = "text-only" if plain(problem) else next(kinds[video])
         chance = random.Random(f"{seed}|{problem.id}")
-        trace = build(problem, kind, chance, writer or RuleWriter(), settings, aim)
+        offered = kind != "text-only" or chance.random() < 0.5
+        trace = build(problem, kind, chance, writer or RuleWriter(), settings, aim, offered)
         if trace is None:
             notes.append(f"{problem.id}: no room for '{kind}'; a single pass instead")
             trace = build(problem, "single-pass", chance, writer or RuleWriter(), settings, aim)
@@ -173,17 +197,17 @@ def build(
     writer: Writer,
     settings: LookSettings = PRESETS["strict"],
     aim: Aim | None = None,
+    offered: bool = True,
 ) -> WarmTrace | None:
-    """One trace of a kind; None if there is no room for its mistake.
+    """One trace of a kind; None if there is no room for its mistake. Without ``offered`` there are no tools in it.
 
     Raises BadInput if the right operation itself fails on the problem (a box outside the image, or too small).
     """
-    look = begin(Ask(problem.media(settings.frames), problem.prompt, problem.id), settings)
-    names = look.desk.names
+    look = begin(Ask(problem.media(settings.frames), problem.prompt, problem.id), settings, offered)
     right = [False] * len(look.turns)
-    tools = tuple(settings.calling.tools(names, settings.box_frame))
+    tools = tuple(settings.calling.tools(look.desk.names, settings.box_frame)) if offered else ()
     if kind == "text-only":
-        _say(look, right, writer.whole(problem, look.desk) + f"\n\n\\boxed{{{problem.answer}}}", True)
+        _say(look, right, writer.plain(problem, look.desk) + f"\n\n\\boxed{{{problem.answer}}}", True)
         return WarmTrace(problem, kind, tuple(look.turns), tuple(right), tools, tuple(look.views))
     steps = _operations(problem, kind, look, chance, aim)
     if steps is None:
