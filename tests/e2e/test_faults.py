@@ -5,6 +5,7 @@ Each ends in one clear line, nothing that was finished is lost, and the same com
 The model is a toy behind HTTP, so that the processes are small and their figures exact.
 """
 
+import contextlib
 import json
 import os
 import resource
@@ -89,10 +90,10 @@ def test_a_file_that_may_not_grow(whole, pairs, tmp_path, room):
 
 @pytest.fixture
 def mounted(tmp_path):
-    """A file system of one megabyte of its own, for those who may mount one."""
+    """A file system of eight megabytes of its own, for those who may mount one."""
     place = tmp_path / "small"
     place.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True)
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)], capture_output=True)
     if made.returncode:
         pytest.skip("needs the right to mount a file system")
     yield place
@@ -114,13 +115,9 @@ def test_a_disk_that_is_full(whole, pairs, tmp_path, mounted):
 
 
 def _fill(path):
-    with path.open("wb") as file:
-        try:
-            while True:
-                file.write(b"x" * 4096)
-                file.flush()
-        except OSError:
-            pass
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
 
 
 def test_a_cache_that_is_read_only(whole, pairs, tmp_path, mounted):
