@@ -28,7 +28,8 @@ def test_a_dry_run_shows_the_resolved_recipe_and_the_plan_and_does_nothing(tmp_p
     assert said["resolved"]["limit"] == 3
     assert said["resolved"]["search"]["expansions"] == 7
     assert said["resolved"]["search"]["max_steps"] == 5
-    assert [line["stage"] for line in said["plan"]] == ["search", "export", "learn", "judge"]
+    made = [line["stage"] for line in said["plan"] if not line["stage"].startswith("judge-")]
+    assert made == ["search", "export", "sft", "grpo", "compress"]
     assert all(line["seconds"] > 0 and line["memory_gb"] > 0 for line in said["plan"])
     assert not (tmp_path / "r").exists()
 
@@ -56,7 +57,12 @@ def test_a_dry_run_prints_a_recipe_that_can_be_run(tmp_path):
         ('recipe = "story', "not TOML"),
         ('recipe = "story"\nlimit = 0', "limit must be at least 1, found 0"),
         ('recipe = "story"\nheld_out_limit = 0', "held_out_limit must be at least 1, found 0"),
-        ('recipe = "story"\nlimit = 2', "--validation 2 leaves none of 2 pairs to train on"),
+        ('recipe = "story"\nlimit = 1', "--validation 1 leaves none of 1 pairs to train on"),
+        ('recipe = "story"\nbudget = "smal"', "unknown budget 'smal'; did you mean 'small'?"),
+        ('recipe = "story"\nproblems = "no.jsonl"', "no such file: 'no.jsonl'"),
+        ('recipe = "story"\n[grpo]\nprompts = 90\nmicro = 720', "a step takes 90 different ones; lower --grpo.prompts"),
+        ('recipe = "story"\nplanning = 1.0', "planning must be in [0, 1), found 1.0"),
+        ('recipe = "story"\nbits = 9', "bits must be at least 1 and at most 8, found 9"),
         ('recipe = "story"\n[search]\ntop_p = 1.5', "top_p must be more than 0 and at most 1, found 1.5"),
         ('recipe = "story"\n[judging]\ntemperature = -1', "temperature must be at least 0, found -1"),
     ],
@@ -65,6 +71,17 @@ def test_a_wrong_recipe_is_answered_in_one_line(tmp_path, text, said):
     path = tmp_path / "r.toml"
     path.write_text(text)
     assert said in refused("run", str(path))
+
+
+def test_a_problem_worked_wrongly_is_named_by_its_line(tmp_path):
+    """The column ``worked`` of a user's own problems holds text, or is not there."""
+    lines = [{"prompt": f"What is {n} plus 1?", "answer": n + 1, "kind": "numeric"} for n in range(8)]
+    path = tmp_path / "my.jsonl"
+    path.write_text(
+        "".join(json.dumps({**line, "worked": 5} if i == 2 else line) + "\n" for i, line in enumerate(lines))
+    )
+    said = refused("run", "story", "--problems", str(path), "--dry-run")
+    assert "line 3: 'worked' must be a text, found 5" in said
 
 
 def test_a_missing_recipe_file_is_named():

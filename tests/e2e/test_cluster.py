@@ -111,6 +111,26 @@ def test_the_functions_own_error_is_raised_here(there):
     assert "on node" in caught.value.__notes__[0]
 
 
+def test_an_error_that_does_not_survive_the_journey_keeps_its_words(there):
+    class Two(Exception):
+        def __init__(self, one, other):
+            super().__init__(f"{one} and {other}")
+
+    def fail(x):
+        raise Two(x, x + 1)
+
+    with pytest.raises(WorkFailed, match=r"^node .*: Two: 3 and 4$"):
+        pmap(fail, [3])
+
+
+def test_a_node_with_other_code_is_refused():
+    """As a worker there would: what comes back would be another version's."""
+    from backcast.core.cluster import Place, _stand
+
+    with pytest.raises(BadInput, match="has another version of backcast"):
+        _stand(Place(os.getcwd(), "of another day", ()))
+
+
 def test_what_cannot_travel_is_refused_at_once(there):
     import threading
 

@@ -146,3 +146,27 @@ def test_bad_settings_are_one_line(more, said, file, tiny_llama, tmp_path):
     assert done.stderr.count("\n") == 1
     assert said in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+class Echoes(Knows):
+    """Answers every question with "The answer is 5", and remembers what it was asked."""
+
+    def sample(self, prompts, n, sampling):
+        self.heard = [prompt.messages[0][1] for prompt in prompts]
+        return [[Completion("The answer is 5.", 4, True)] * n for _ in prompts]
+
+
+@pytest.mark.parametrize(("as_given", "said"), [(True, "What is 2 + 3?"), (False, "Reason step by step")])
+def test_a_problem_is_put_as_it_is_if_asked_to(as_given, said, tmp_path):
+    """Problems that say themselves how to answer need no word on it; the trace holds what was asked."""
+    model = Echoes()
+    result = label_stage(
+        tmp_path,
+        [Question("sum", "What is 2 + 3?", "5", "numeric"), Question("next", "What is 3 + 3?", "6", "numeric")],
+        model,
+        Curation(as_given=as_given, duplicate_share=1),
+    )
+    assert said in model.heard[0]
+    assert (model.heard[0] == "What is 2 + 3?") == as_given
+    assert result.outputs["pool"]["levels"]["1"] == result.outputs["pool"]["levels"]["6"] == 1
+    assert model.heard[0] in (tmp_path / "traces.jsonl").read_text().replace("\\n", "\n").replace("\\\\", "\\")

@@ -35,6 +35,8 @@ class Options:
     """Answers per question in training, for the forecast of groups that teach."""
     test: str = ""
     """A question file that must not be in the pool."""
+    as_given: bool = False
+    """Put questions as they are, without a word on the form of the answer (not for choices)."""
     shuffle: bool = False
     """Put the options of every question into another order."""
     limit: int | None = None
@@ -50,7 +52,7 @@ def main(options: Options) -> dict[str, Any]:
     from backcast.core.errors import BadInput
     from backcast.text.curate import Curation
 
-    names = ("answers", "temperature", "answer_tokens", "per_level", "levels", "group", "seed")
+    names = ("answers", "temperature", "answer_tokens", "per_level", "levels", "group", "seed", "as_given")
     try:
         curation = Curation(**{name: getattr(options, name) for name in names})
     except ValueError as error:

@@ -11,10 +11,10 @@ from backcast.cli import tables
 
 @dataclass(frozen=True)
 class Options:
-    """The main job on a small real language model: search, warm start, judge, report."""
+    """The main job on a small real language model: search, SFT, GRPO, packing, each judged; then the report."""
 
     quick: bool = False
-    """A smaller set: under two minutes instead of under ten."""
+    """A smaller set: under three minutes instead of under ten."""
     out: Path | None = None
     """The run folder (default: runs/demo, or runs/demo-quick); the same command again goes on from where it stopped."""
     model: str = "smollm2"

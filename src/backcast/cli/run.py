@@ -1,6 +1,6 @@
 """``backcast run``: a recipe by name, by TOML file, or a run folder to go on with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,8 @@ class Options:
             return _resumed(list(words), command)
         rest, out, dry_run = _own_flags(list(words[1:]))
         name, given = _named(words[0])
-        default = params.from_dict(recipes.module(name).Settings, given, words[0])
+        base = _budget(name, rest, given)
+        default = params.from_dict(recipes.module(name).Settings, given, words[0], base)
         settings = params.parse(recipes.module(name).Settings, rest, prog=f"{prog} {name}", default=default)
         return cls(name, settings, out or Path("runs") / name, dry_run, command)
 
@@ -91,6 +92,17 @@ def _own_flags(words: list[str]) -> tuple[list[str], Path | None, bool]:
         else:
             rest.append(word)
     return rest, out, dry_run
+
+
+def _budget(name: str, words: Sequence[str], given: Mapping[str, Any]) -> Any:
+    """The settings that a budget (flag before file) begins with; None where the recipe has none, or none is named."""
+    if not hasattr(recipes.module(name), "budgeted"):
+        return None
+    said = given.get("budget")
+    for word, following in zip(words, [*words[1:], ""], strict=False):
+        if word == "--budget" or word.startswith("--budget="):
+            said = following if word == "--budget" else word.partition("=")[2]
+    return None if said is None else recipes.module(name).budgeted(str(said))
 
 
 def _named(word: str) -> tuple[str, dict[str, Any]]:

@@ -1,7 +1,7 @@
 """REER (2509.06160): search the reasoning that makes known-good texts likely, and write it as training data."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -164,6 +164,8 @@ def _search(folder: Path, pairs: Sequence[Pair], settings: Settings, misses: lis
     try:
         if settings.requests == "write":
             pairs = write_requests(pairs, models.generator, settings.search)
-        return search_stage(folder, pairs, models, settings.search)
+        found = search_stage(folder, pairs, models, settings.search)
+        line = f"{len(pairs)} known-good texts ({Path(settings.pairs).name}) -> the reasoning that makes them likely"
+        return replace(found, lineage=[line, *found.lineage])
     finally:
         misses += [lm.misses for lm in loaded.values() if isinstance(lm, CachedLM)]

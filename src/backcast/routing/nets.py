@@ -152,6 +152,20 @@ class _Layer(nn.Module):
         return h + silu(self.node_norm(a + mean)), e + silu(normed)
 
 
+FLOOR = 1e-5
+"""Added to every probability of a row, as in the released program."""
+
+
+def floored(logits: torch.Tensor) -> torch.Tensor:
+    """Log of softmax plus FLOOR, along the last dimension.
+
+    A candidate that the masks leave alone may have been the least likely of its row by far. Without a floor its
+    log-probability falls without end, and what is sampled (from weights in double precision) is no longer what the
+    gradient is of: trained policies broke down after some fifty steps.
+    """
+    return torch.log(torch.softmax(logits, dim=-1) + FLOOR)
+
+
 class Policy(nn.Module):
     """Scores of candidates and of first customers, from features; see ``forward``."""
 
@@ -166,13 +180,17 @@ class Policy(nn.Module):
         self.start = nn.Sequential(nn.Linear(width, width), silu(), nn.Linear(width, 1))
 
     def forward(self, graphs: Graphs) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits (M, K) of each node's candidates, -inf for padding, and (M,) of being a vehicle's first customer."""
+        """Log-weights (M, K) of each node's candidates, -inf for padding, and (M,) of being a vehicle's first customer.
+
+        Both are floored as ``floored`` says.
+        """
         silu = nn.functional.silu
         h, e = silu(self.nodes(graphs.nodes)), silu(self.edges(graphs.edges))
         for layer in self.layers:
             h, e = layer(h, e, graphs)
-        scores = self.head(e).squeeze(-1).masked_fill(~graphs.valid, float("-inf"))
-        return scores, self.start(h).squeeze(-1)
+        scores = floored(self.head(e).squeeze(-1).masked_fill(~graphs.valid, float("-inf")))
+        starts = [floored(part) for part in self.start(h).squeeze(-1).split(np.diff(graphs.offsets).tolist())]
+        return scores.masked_fill(~graphs.valid, float("-inf")), torch.cat(starts)
 
 
 AnyShape = Shape | AttentionShape

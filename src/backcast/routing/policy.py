@@ -28,12 +28,9 @@ def polished(ground: Ground, routes: list[list[int]]) -> tuple[list[list[int]], 
 
 
 def weights_of(scores: torch.Tensor, starts: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """What the process draws by: exponentials of the logits, each row's largest 1; never quite 0."""
+    """What the process draws by: exponentials of the policy's log-weights (which have a floor), 0 for padding."""
     with torch.no_grad():
-        rows = torch.softmax(scores.double(), dim=1)
-        rows = rows / rows.max(dim=1, keepdim=True).values.clamp(min=1e-300)
-        first = torch.exp(starts.double() - starts.double().max())
-    return rows.nan_to_num(0.0).clamp(min=1e-12).numpy(), first.clamp(min=1e-12).numpy()
+        return torch.exp(scores.double()).numpy(), torch.exp(starts.double()).numpy()
 
 
 def log_probabilities(replays: Sequence[Replay], scores: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:

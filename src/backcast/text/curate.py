@@ -43,6 +43,8 @@ class Curation:
     """Answers per question in training, for the forecast of effective groups."""
     duplicate_share: float = 0.8
     """Two questions that share so much of their 3-grams are one; 1 keeps all but equal ones."""
+    as_given: bool = False
+    """Put questions as they are, without a word on the form of the answer (not for choices)."""
     batch: int = 16
     """Questions answered together."""
     seed: int = 0
@@ -144,9 +146,10 @@ def draw_stage(folder: Path, pool: Sequence[Labelled], settings: Curation) -> St
 
 def _label(questions: Sequence[Question], model: LM, settings: Curation) -> list[Trace]:
     sampling = Sampling(settings.temperature, 1.0, settings.answer_tokens, settings.seed)
-    prompts = [Prompt((("user", asked(question)),)) for question in questions]
+    texts = [_put(question, settings) for question in questions]
+    prompts = [Prompt((("user", text),)) for text in texts]
     traces = []
-    for question, drawn in zip(questions, model.sample(prompts, settings.answers, sampling), strict=True):
+    for question, text, drawn in zip(questions, texts, model.sample(prompts, settings.answers, sampling), strict=True):
         scores = [judge(question, one.text) for one in drawn]
         record = {
             "correct": int(sum(score.value or 0.0 for score in scores)),
@@ -158,11 +161,16 @@ def _label(questions: Sequence[Question], model: LM, settings: Curation) -> list
             "model": model.name,
             "fingerprint": model.fingerprint,
             "temperature": settings.temperature,
-            "prompt": asked(question),
+            "prompt": text,
         }
         first = next((i for i, score in enumerate(scores) if score.value), 0)
         traces.append(Trace(question.id, question.id, "answer", drawn[first].text, scores[first], record))
     return traces
+
+
+def _put(question: Question, settings: Curation) -> str:
+    bare = settings.as_given and question.kind != "choice"
+    return question.prompt("") if bare else asked(question)
 
 
 def _vitals(said: dict[str, Any], unread: float) -> list[Vital]:
