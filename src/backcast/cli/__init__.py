@@ -10,6 +10,7 @@ import contextlib
 import errno
 import importlib
 import json
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -40,6 +41,12 @@ VERBS = {
 
 NOTHING_LOST = (errno.ENOSPC, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT, errno.ENOTDIR)
 
+NOT_WRITTEN = re.compile(
+    r"(No space left on device|File too large|Disk quota exceeded|Read-only file system)(?= \(os error \d+\))"
+    r"|PytorchStreamWriter failed writing file"
+)
+"""What safetensors (Rust) and torch say where a file cannot be written."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code: 0 done, 1 the work failed, 2 bad input."""
@@ -59,6 +66,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         where = f" '{error.filename}'" if error.filename else ""
         return _say(f"cannot write{where}: {error.strerror}; make room or name another folder, then run it again", 2)
+    except Exception as error:
+        # Libraries that write by themselves raise kinds of their own for a full disk.
+        found = NOT_WRITTEN.search(str(error))
+        if found is None:
+            raise
+        return _say(f"cannot write: {found[0]}; make room or name another folder, then run it again", 2)
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -71,4 +71,6 @@ def show(result: list[dict[str, Any]]) -> None:
 def line(row: dict[str, Any]) -> str:
     """The state of a method in one line: what failed first, then what was shown, then what was not tried."""
     parts = [f"FAILS: {claim}" for claim in row["failed"]] + row["proved"]
-    return "; ".join(parts + [f"not tried: {claim}" for claim in row["untried"]]) or "nothing shown"
+    if row["untried"]:
+        parts.append(f"not tried: {', '.join(row['untried'])}")
+    return "; ".join(parts) or "nothing shown"

@@ -49,12 +49,15 @@ def read_config(folder: Path) -> dict[str, Any]:
 def find_layers(folder: Path) -> Layers:
     """Linear and convolution layers of the model in ``folder``; the head, tied and all other layers stay as they are.
 
-    Raises BadInput when transformers does not know the architecture.
+    Raises BadInput when transformers does not know the architecture, or when the folder needs code of its own.
     """
     import torch
     from torch import nn
     from transformers import AutoConfig
 
+    from backcast.lm.models import refuse_code
+
+    refuse_code(folder)
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         with torch.device("meta"):

@@ -148,7 +148,7 @@ def _checked(folder: Path) -> Path:
         raise BadInput(f"'{folder}' holds a LoRA adapter, not a model; merge it into its base model first")
     if not (folder / "config.json").exists():
         raise BadInput(f"'{folder}' is no model folder: it has no config.json")
-    _check_code(folder)
+    refuse_code(folder)
     if not weight_files(folder):
         raise BadInput(f"'{folder}' has no weights (*.safetensors); was the download or the training interrupted?")
     if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
@@ -156,7 +156,7 @@ def _checked(folder: Path) -> Path:
     return folder
 
 
-def _check_code(folder: Path) -> None:
+def refuse_code(folder: Path) -> None:
     """Refuses a model whose class is not transformers' own: its code would have to be run."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
