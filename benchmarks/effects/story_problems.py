@@ -2,7 +2,7 @@
 
 python benchmarks/effects/story_problems.py candidates OUT.jsonl
 backcast curate OUT.jsonl --model MODEL --as-given --out RUN ...          (the whole command is in docs/log.md)
-python benchmarks/effects/story_problems.py keep RUN/2-draw/questions.jsonl src/backcast/data/problems/problems.jsonl
+python benchmarks/effects/story_problems.py keep src/backcast/data/problems/problems.jsonl RUN/1-label/traces.jsonl ...
 
 Each kind has one worked problem, which the warm start learns the form from; it is no candidate.
 """
@@ -113,18 +113,27 @@ def write(path: str, rows: list[Row]) -> None:
     Path(path).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def keep(drawn: str, out: str) -> None:
-    rows = [json.loads(line) for line in Path(drawn).read_text(encoding="utf-8").splitlines()]
-    kept = {row["id"] for row in rows}
-    write(out, [*worked(), *(row for row in candidates() if row["id"] in kept)])
-    right = sum(row["correct"] for row in rows) / sum(row["answers"] for row in rows)
-    print(f"{len(rows)} problems kept; of the answers that chose them {right:.3f} were right")
+def keep(out: str, traces: list[str]) -> None:
+    """Writes the worked problems, and of the labelled ones those with 20 to 80 % right answers (curate's levels 2 to 5
+    of 6)."""
+    found = [
+        json.loads(line)["data"] | {"id": json.loads(line)["problem"]}
+        for path in traces
+        for line in Path(path).read_text().splitlines()
+    ]
+    shares = {label["id"]: label["correct"] / label["n"] for label in found}
+    kept = [row for row in candidates() if 0.2 <= shares.get(row["id"], 0.0) <= 0.8]
+    write(out, [*worked(), *kept])
+    right = sum(shares.values()) / len(shares)
+    chosen = sum(shares[row["id"]] for row in kept) / len(kept)
+    always, never = (sum(share == end for share in shares.values()) for end in (1.0, 0.0))
+    print(f"{len(shares)} labelled, {right:.3f} right, always {always}, never {never}; kept {len(kept)}, {chosen:.3f}")
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["candidates"] and len(sys.argv) == 3:
         write(sys.argv[2], [*worked(), *candidates()])
-    elif sys.argv[1:2] == ["keep"] and len(sys.argv) == 4:
-        keep(*sys.argv[2:])
+    elif sys.argv[1:2] == ["keep"] and len(sys.argv) > 3:
+        keep(sys.argv[2], sys.argv[3:])
     else:
         sys.exit(__doc__)

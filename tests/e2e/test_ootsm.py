@@ -18,7 +18,20 @@ def run(capsys, *words):
 @pytest.mark.method(6, proves="both stages, beside count models")
 def test_runs_from_clips_to_the_report(tmp_path, capsys):
     """Both stages work, are scored beside the counts, and are skipped the second time."""
-    words = ("run", "ootsm", "--out", tmp_path / "run", "--count", 60, "--fit.steps", 40, "--fit.width", 32)
+    words = (
+        "run",
+        "ootsm",
+        "--out",
+        tmp_path / "run",
+        "--count",
+        60,
+        "--fit.steps",
+        40,
+        "--fit.parts",
+        2,
+        "--fit.width",
+        32,
+    )
     said = run(capsys, *words)
     assert [stage["name"] for stage in said["stages"]] == ["fit", "score"]
     assert {gap["metric"] for gap in said["gaps"]} >= {"no R@10, against persistence", "object f1, against knn"}

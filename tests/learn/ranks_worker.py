@@ -1,7 +1,6 @@
-"""Trains two steps on fixed completions and rewards, twice; rank 0 writes what came of it to a file."""
+"""Trains two steps on fixed completions and rewards, twice, then on rows; rank 0 writes what came of it to a file."""
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -10,8 +9,10 @@ from accelerate.utils import gather_object
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from backcast.learn import ranks
 from backcast.learn.hicra import PlanningCredit
 from backcast.learn.replay import SampleReplay
+from backcast.learn.sft import SFTSettings, train
 from backcast.learn.trainer import GroupTrainer, GRPOConfig
 
 model, out, rows = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
@@ -66,6 +67,27 @@ def trained(group):
     }
 
 
+def supervised():
+    """Two epochs by ``sft.train``, which the first process leads; None in the others."""
+    if not ranks.first():
+        sys.exit(ranks.follow())
+    sizes = {"batch": 4, "device_batch": 1, "epochs": 2, "learning_rate": 1e-3, "method": "full", "samples": 0}
+    settings = SFTSettings(**sizes, device="cpu", dtype="float32")
+    with ranks.led():
+        made = train([row(i) for i in range(8)], model, out.parent / "model", settings, [row(i) for i in range(20, 25)])
+    weights = AutoModelForCausalLM.from_pretrained(out.parent / "model").state_dict()
+    return {
+        "before": made.outputs["held_out_before"],
+        "after": made.outputs["held_out_after"],
+        "steps": max(step for step, _ in made.curves[0].series["train"]),
+        "weights": torch.cat([value.flatten() for value in weights.values()]).tolist(),
+    }
+
+
+def row(number):
+    said = f"<think>{'so ' * (number % 5 + 1)}</think>\n\nThe sea is {number}."
+    return {"messages": [{"role": "user", "content": f"Count {number}:"}, {"role": "assistant", "content": said}]}
+
+
 found = {group: trained(group) for group in (4, 16)}
-if int(os.environ.get("RANK", 0)) == 0:
-    out.write_text(json.dumps(found))
+out.write_text(json.dumps({**found, "sft": supervised()}))

@@ -50,9 +50,9 @@ def start(launcher, folder, *words):
     )
 
 
-def run(launcher, script, model, folder, rows):
+def run(launcher, model, folder, rows):
     out = folder / "result.json"
-    started = start(launcher, folder, HERE / script, model, out, rows)
+    started = start(launcher, folder, HERE / "ranks_worker.py", model, out, rows)
     _, said = started.communicate(timeout=590)
     assert started.returncode == 0, said[-3000:]
     return json.loads(out.read_text())
@@ -60,7 +60,7 @@ def run(launcher, script, model, folder, rows):
 
 @pytest.fixture(scope="module")
 def alone(small_llama, tmp_path_factory):
-    return run(one, "ranks_worker.py", small_llama, tmp_path_factory.mktemp("ranks") / "alone", 16)
+    return run(one, small_llama, tmp_path_factory.mktemp("ranks") / "alone", 16)
 
 
 def mpirun():
@@ -76,8 +76,9 @@ def mpirun():
 )
 def test_two_processes_equal_one_with_twice_the_batch(small_llama, tmp_path, alone, launcher):
     """Same completions and rewards, over gloo: losses within 1e-6, and the same buffers summed over ranks; with groups
-    of four, which stay whole, and with one group of sixteen that both processes share."""
-    both = run(launcher, "ranks_worker.py", small_llama, tmp_path / "two", 8)
+    of four, which stay whole, and with one group of sixteen that both processes share. Supervised training: the same
+    rows in each step, held-out likelihoods in the rows' order, and weights that agree to rounding."""
+    both = run(launcher, small_llama, tmp_path / "two", 8)
     for group in ("4", "16"):
         first, two = alone[group], both[group]
         assert (first["processes"], two["processes"]) == (1, 2)
@@ -89,20 +90,12 @@ def test_two_processes_equal_one_with_twice_the_batch(small_llama, tmp_path, alo
             assert a[:2] == b[:2]
             assert a[2] == pytest.approx(b[2], abs=1e-6)
         assert np.abs(np.subtract(first["weights"], two["weights"])).max() < 1e-4
-
-
-def test_supervised_training_on_two_processes_equals_one(small_llama, tmp_path):
-    """The same rows in each step, whoever holds them: held-out likelihoods in the rows' order and every weight agree to
-    rounding, before and after; one folder is written, by the first process."""
-    alone = run(one, "sft_worker.py", small_llama, tmp_path / "alone", 0)
-    two = run(torchrun, "sft_worker.py", small_llama, tmp_path / "two", 0)
-    assert (alone["processes"], two["processes"]) == (1, 2)
-    assert alone["before"] == pytest.approx(two["before"], abs=1e-5)
-    assert alone["after"] == pytest.approx(two["after"], abs=1e-4)
-    assert np.abs(np.subtract(alone["after"], alone["before"])).max() > 0.01
-    assert alone["steps"] == two["steps"] == 4
-    assert np.abs(np.subtract(alone["weights"], two["weights"])).max() < 1e-4
-    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["model", "result.json"]
+    first, two = alone["sft"], both["sft"]
+    assert first["before"] == pytest.approx(two["before"], abs=1e-5)
+    assert first["after"] == pytest.approx(two["after"], abs=1e-4)
+    assert np.abs(np.subtract(first["after"], first["before"])).max() > 0.01
+    assert first["steps"] == two["steps"] == 4
+    assert np.abs(np.subtract(first["weights"], two["weights"])).max() < 1e-4
 
 
 RUN = ["-m", "backcast", "run", "hicra", "--no-control", "--json"]
@@ -113,8 +106,7 @@ SHORT += ["--train.prompts", "8", "--train.group", "8", "--train.micro", "32"]
 def test_a_run_on_two_processes_is_killed_and_goes_on(tmp_path):
     """The first process alone writes, judges and prints; ``kill -9`` of both behind a checkpoint loses nothing: the
     same command ends with the weights of a run that was left alone."""
-    words = [*RUN, *SHORT, "--out"]
-    killed = start(torchrun, tmp_path / "a", *words, tmp_path / "killed")
+    killed = start(torchrun, tmp_path / "a", *RUN, *SHORT, "--out", tmp_path / "killed")
     waited = tmp_path / "killed" / "2-hicra" / "trainer" / "checkpoint-2" / "group_trainer_0.pt"
     until = time.monotonic() + 500
     while not waited.exists() and time.monotonic() < until:
@@ -126,13 +118,13 @@ def test_a_run_on_two_processes_is_killed_and_goes_on(tmp_path):
         os.kill(pid, signal.SIGKILL)
     killed.communicate()
     assert not (tmp_path / "killed" / "2-hicra" / "done.json").exists()
-    found = []
-    for name in ("killed", "whole"):
-        started = start(torchrun, tmp_path / "b", *words, tmp_path / name)
-        printed, said = started.communicate(timeout=590)
-        assert started.returncode == 0, said[-3000:]
-        assert printed.count("\n") == 1
-        found.append(json.loads(printed))
+    shutil.copytree(tmp_path / "killed", tmp_path / "whole", ignore=shutil.ignore_patterns("2-hicra", "logs"))
+    words = [HERE / "twice_worker.py", *RUN[2:], *SHORT, "--out", tmp_path / "killed", "THEN"]
+    started = start(torchrun, tmp_path / "b", *words, *RUN[2:], *SHORT, "--out", tmp_path / "whole")
+    printed, said = started.communicate(timeout=590)
+    assert started.returncode == 0, said[-3000:]
+    assert printed.count("\n") == 2
+    found = [json.loads(line) for line in printed.splitlines()]
     assert found[0]["gaps"] == found[1]["gaps"]
     first, second = (tmp_path / name / "2-hicra" / "model" / "model.safetensors" for name in ("killed", "whole"))
     assert first.read_bytes() == second.read_bytes()
@@ -159,7 +151,7 @@ def test_what_cannot_be_shared_out(monkeypatch):
     from backcast.learn.sft import SFTSettings
     from backcast.learn.sft.trainer import steps
     from backcast.learn.stages import Training
-    from backcast.recipes import hicra
+    from backcast.recipes import hicra, story, story_train
 
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert ranks.share(8, "prompts x group") == 4
@@ -168,5 +160,7 @@ def test_what_cannot_be_shared_out(monkeypatch):
         steps(SFTSettings(batch=3, device_batch=1), 9)
     with pytest.raises(BadInput, match="prompts x group = 9 cannot be shared out to 2 processes"):
         hicra.plan(hicra.Settings(train=Training(prompts=3, group=3, micro=9)))
+    with pytest.raises(BadInput, match=r"sft.batch / sft.device_batch = 1 cannot be shared out"):
+        story_train.plan_sft(story.Settings(), 4)
     with pytest.raises(BadInput, match="only the command 'run' leads them"):
         ranks.together(int)

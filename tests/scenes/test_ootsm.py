@@ -27,6 +27,7 @@ from backcast.scenes.ootsm.losses import (  # noqa: E402
     transition_prior,
     weighted_mean,
 )
+from backcast.scenes.ootsm.mixing import Mixture, cells, mix_weights, mixed  # noqa: E402
 from backcast.scenes.ootsm.samples import Sample, cut_samples, pad  # noqa: E402
 
 WORDS = Vocabulary(("a", "b", "c"), (Group("g", ("p", "q"), arity="one"), Group("h", ("r", "s"), allow_empty=True)))
@@ -152,7 +153,7 @@ def cycle(count, seed):
 @pytest.fixture(scope="module")
 def fitted():
     """Two stages on clips whose future follows from two frames, not from the last alone."""
-    return fit(cycle(60, 1), Settings(steps=150, batch=16, width=32, fraction=0.5))
+    return fit(cycle(60, 1), Settings(parts=3, steps=150, batch=16, width=32, fraction=0.5))
 
 
 @pytest.mark.method(6, proves="learns what counts cannot")
@@ -170,14 +171,14 @@ def test_learns_what_counts_cannot(fitted):
     assert f1(fitted) > 0.9
     assert f1(replace(fitted.markov, appear=0.4, gate=0.4)) < 0.7
     assert f1(Persistence(WORDS)) < 0.5
-    assert max(fitted.mixture.objects) > 0.5
+    assert max(fitted.mixture.shares()["objects that come"]) > 0.5
 
 
 def test_probabilities_of_a_forecast(fitted):
     """One label of a one-of group in all, everything in [0, 1], an unseen object has predicates too."""
     one = fitted.forecast("x", frames({0: (0,)}, {1: (1,)}), [30, 40])
     assert ((one.objects >= 0) & (one.objects <= 1)).all()
-    pure = replace(fitted, mixture=replace(fitted.mixture, predicates=(1.0,) * 4))
+    pure = replace(fitted, mixture=Mixture())
     assert pure.forecast("x", frames({0: (0,)}), [30]).predicates[..., :2].sum(-1) == pytest.approx(
         np.ones((1, 3)), abs=1e-5
     )
@@ -199,7 +200,7 @@ def test_saved_and_loaded(fitted, tmp_path):
 def test_fit_repeats():
     """One seed, one model."""
     clips = cycle(12, 3)
-    one, two = (fit(clips, Settings(steps=3, width=16)) for _ in range(2))
+    one, two = (fit(clips, Settings(parts=2, steps=3, width=16)) for _ in range(2))
     seen = clips.clips[0].frames[:2]
     assert np.array_equal(one.forecast("x", seen, [50]).joint, two.forecast("x", seen, [50]).joint)
 
@@ -210,7 +211,10 @@ def test_command_line(tmp_path, capsys):
     write_clips(train, make_household(12, seed=1))
     write_clips(test, make_household(6, seed=2))
     model = str(tmp_path / "model")
-    assert main(["scene", "fit", str(train), "--out", model, "--steps", "2", "--width", "16", "--json"]) == 0
+    assert (
+        main(["scene", "fit", str(train), "--out", model, "--steps", "2", "--parts", "2", "--width", "16", "--json"])
+        == 0
+    )
     made = json.loads(capsys.readouterr().out)
     assert (made["clips"], made["model"]) == (12, "tiny")
     assert main(["scene", "score", str(test), "--model", model, "--train", str(train), "--json"]) == 0
@@ -251,19 +255,21 @@ def test_calibration_by_hand():
 
 
 def test_calibrated_forecasts(fitted):
-    """The order of objects within a frame stays, one-of groups sum to one, the impossible stays impossible."""
-    from backcast.scenes.ootsm.calibrating import Calibration, calibrated
+    """The order of objects stays under one line, one-of groups sum to one, the impossible stays impossible."""
+    from backcast.scenes.ootsm.calibrating import CELLS, Calibration, calibrated
 
     one = fitted.forecast("x", frames({0: (0,)}, {1: (1,)}), [30, 40])
-    assert calibrated(one, Calibration(), WORDS) is one
-    how = Calibration(((0.5, 0.2),) * 4, (((2.0, -0.1),) * 4, ((0.7, 0.3),) * 4))
-    two = calibrated(one, how, WORDS)
+    cell = cells(2, Frame(10, {1: (1,)}), WORDS)
+    assert cell.tolist() == [[0, 4, 0], [1, 5, 1]]
+    assert calibrated(one, Calibration(), cell, WORDS) is one
+    how = Calibration(((0.5, 0.2),) * CELLS, (((2.0, -0.1),) * CELLS, ((0.7, 0.3),) * CELLS))
+    two = calibrated(one, how, cell, WORDS)
     assert (one.objects.argsort(1) == two.objects.argsort(1)).all()
     assert two.predicates[..., :2].sum(-1) == pytest.approx(np.ones((2, 3)))
     p = one.predicates[0, 0, 2]
     assert two.predicates[0, 0, 2] == pytest.approx(1 / (1 + np.exp(-(0.7 * np.log(p / (1 - p)) + 0.3))))
     zero = replace(one, objects=one.objects * np.array([1.0, 1.0, 0.0]))
-    assert (calibrated(zero, how, WORDS).objects[:, 2] == 0).all()
+    assert (calibrated(zero, how, cell, WORDS).objects[:, 2] == 0).all()
     assert fitted.mixture.calibration.predicates
 
 
@@ -282,9 +288,73 @@ def test_calibration_that_does_not_carry_over_is_left_out():
             held = rng.random((6, 3, 4)) < 0.5
             made.append(GraphForecast(str(n), np.arange(6), bend(p), np.full((6, 3, 4), 0.5), present))
             truths.append((present, held))
-        return calibrate(made, truths, WORDS)
+        return calibrate(made, truths, [np.zeros((6, 3), int)] * clips, WORDS)
 
     bent = drawn(80, lambda p: p**3)
-    assert all(slope != 1 for slope, _ in bent.objects[:3])
+    assert bent.objects[0][0] != 1
     right = drawn(6, lambda p: p)
-    assert right.objects == ((1.0, 0.0),) * 4
+    assert right.objects == ((1.0, 0.0),) * 8
+
+
+def test_mixture_finds_who_knows():
+    """A source that is right about objects that come, one about those that stay: each has its cells; one by hand."""
+    from backcast.scenes.forecast import Case, GraphForecast
+
+    rng = np.random.default_rng(0)
+    made, asked = [], []
+    for n in range(60):
+        last = Frame(0, {int(o): (0,) for o in rng.choice(3, 1)})
+        future = tuple(Frame(t + 1, {int(o): (0,) for o in np.flatnonzero(rng.random(3) < 0.5)}) for t in range(4))
+        true = np.array([[o in frame.objects for o in range(3)] for frame in future])
+        was = np.array([o in last.objects for o in range(3)])
+        sure, flat = np.where(true, 0.9, 0.1), np.full((4, 3), 0.5)
+        labels = np.tile([0.9, 0.1, 0.2, 0.2], (4, 3, 1))
+        index = np.arange(1, 5)
+        pair = [np.where(was, flat, sure), np.where(was, sure, flat)]
+        made.append(tuple(GraphForecast(str(n), index, p, labels, true) for p in pair))
+        asked.append(Case(str(n), (last,), future))
+    found = mix_weights(made, asked, WORDS)
+    weights = np.array(found.objects)
+    assert weights.sum(1) == pytest.approx(np.ones(8), abs=1e-3)
+    assert (weights[:3, 0] > 0.98).all()
+    assert (weights[4:7, 1] > 0.98).all()
+    assert weights[3].tolist() == [0.5, 0.5]  # nothing is 9 frames ahead
+    one = mixed(made[0], asked[0].seen[-1], found, WORDS)
+    assert (one.listed == made[0][0].listed).all()
+    plain = replace(found, calibration=Mixture().calibration, objects=((0.25, 0.75),) * 8)
+    want = 0.25 * made[0][0].objects + 0.75 * made[0][1].objects
+    assert mixed(made[0], asked[0].seen[-1], plain, WORDS).objects == pytest.approx(want)
+
+
+def test_buckets():
+    """Rows of like length side by side give the logits of all rows side by side."""
+    torch.manual_seed(0)
+    decoder = Decoder(40).eval()
+    prompts = [torch.randint(1, 40, (n,)) for n in (3, 9, 6, 1, 30, 2, 17)]
+    asked = [torch.randint(1, 40, (n,)) for n in (1, 4, 2, 9, 3, 3, 1)]
+    prompt, questions = (torch.nn.utils.rnn.pad_sequence(rows, batch_first=True) for rows in (prompts, asked))
+    with torch.no_grad():
+        plain, found = decoder(prompt, questions), decoder.in_buckets(prompt, questions, 3)
+    real = questions != 0
+    assert torch.allclose(found[real], plain[real], atol=1e-5)
+    assert decoder.in_buckets(prompt[:1], questions[:1]).shape == plain[:1].shape
+
+
+def test_members_forecast_what_they_have_not_seen():
+    """The mixture of a fit is that of every part forecast by a model fitted without it."""
+    from backcast.scenes.counts import Neighbours
+    from backcast.scenes.forecast import cases
+    from backcast.scenes.problems import folds
+
+    clips = cycle(12, 4)
+    settings = Settings(parts=3, steps=3, width=16, fraction=0.5)
+    model = fit(clips, settings)
+    made, asked = [], []
+    for k, part in enumerate(folds(clips.clips, 3, 0)):
+        rest = Clips(WORDS, tuple(clip for i, clip in enumerate(clips.clips) if i not in set(part)))
+        blind = replace(model, listing=model.listing[k : k + 1], labelling=model.labelling[k : k + 1],
+                        knn=Neighbours.fit(rest))  # fmt: skip
+        mine, _ = cases([clips.clips[i] for i in part], 0.5)
+        asked += mine
+        made += [blind.answers(case.id, case.seen, [frame.index for frame in case.future]) for case in mine]
+    assert mix_weights(made, asked, WORDS) == model.mixture

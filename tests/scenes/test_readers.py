@@ -16,6 +16,7 @@ from backcast.scenes.problems.charades import MAPPING, VERBS, read_charades
 from backcast.scenes.problems.charades import OBJECTS as CLASSES
 from backcast.scenes.problems.convert import Wish, guess, read_any
 from backcast.scenes.problems.detector import Detected, discretise, read_detected
+from backcast.scenes.problems.instances import class_of
 from backcast.scenes.problems.quads import read_quads
 from backcast.scenes.problems.scene_graph import read_scene_graph
 from backcast.scenes.problems.split import connected
@@ -269,6 +270,13 @@ def test_virtualhome(virtualhome):
         stems.setdefault(name.rpartition("_")[0], set()).add(group)
     assert all(len(groups) == 1 for groups in stems.values())
     assert read_any(virtualhome, "virtualhome", Wish(limit=20)).clips == clips.clips
+    apart = read_any(virtualhome, "virtualhome", Wish(limit=20, instances=True))
+    assert any(name.endswith("#2") for name in apart.vocabulary.objects)
+    assert {class_of(name) for name in apart.vocabulary.objects} == set(words.objects)
+    for clip, same in zip(apart.clips, clips.clips, strict=True):
+        for frame, merged in zip(clip.frames, same.frames, strict=True):
+            kinds = {class_of(apart.vocabulary.objects[o]) for o in frame.objects}
+            assert kinds == {words.objects[o] for o in merged.objects}
 
 
 def test_virtualhome_missing(tmp_path):

@@ -70,7 +70,10 @@ class Reply:
 
 
 class Sight(Protocol):
-    """A model that sees. Implementations: ``local_sight.LocalSight``, ``endpoint.sight.ServedSight``."""
+    """A model that sees. Implementations: ``local_sight.LocalSight``, ``endpoint.sight.ServedSight``.
+
+    One may have ``remembering()``, a context manager within which a conversation's next turn need not be read whole.
+    """
 
     name: str
     fingerprint: str

@@ -40,13 +40,13 @@ def load(settings: Settings) -> Clips:
 
 
 def plan(settings: Settings) -> list[Plan]:
-    """What the two stages are expected to take: about 0.07 CPU-s a step of 24 clips at width 64."""
+    """What the two stages are expected to take: about 0.035 CPU-s a step of 24 clips at width 64."""
     clips = load(settings)
     if len(clips.clips) < 10:
         raise BadInput(f"{settings.clips}: {len(clips.clips)} clips; give at least 10, to fit on and to ask of")
     fit = settings.fit
-    seconds = 2 * fit.steps * 0.07 * fit.batch / 24 * fit.layers / 2 * (fit.width / 64) ** 1.5
-    what = f"2 stages x {fit.steps} steps on four fifths of {len(clips.clips)} clips"
+    seconds = 2 * fit.parts * fit.steps * 0.035 * fit.batch / 24 * fit.layers / 2 * (fit.width / 64) ** 1.5
+    what = f"2 stages x {fit.parts} members x {fit.steps} steps on {len(clips.clips)} clips"
     return [
         Plan("fit", what, seconds, 1.0),
         Plan("score", "forecasts beside four count models", len(clips.clips) * 0.1, 1.0),

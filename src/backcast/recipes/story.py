@@ -18,7 +18,7 @@ from backcast.recipes import reer, story_judge, story_train
 FILES, MODELS = ("pairs", "held_out", "problems"), ("model", "scorer", "judge")
 
 GRPO = Training(
-    steps=8, prompts=2, group=8, micro=16, learning_rate=1e-3, longest=32, lora=16, heldout=0.3, save_every=2
+    steps=8, prompts=2, group=8, micro=16, learning_rate=5e-4, longest=32, lora=16, heldout=0.3, save_every=2
 )
 """Ours: what two minutes on two idle cores allow a model of 135M parameters."""
 

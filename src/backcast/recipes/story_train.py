@@ -14,6 +14,7 @@ from backcast.core.problem import read_jsonl
 from backcast.core.run import Plan, Run, StageResult, Table
 from backcast.core.vitals import Vital
 from backcast.learn.questions import Question, load
+from backcast.learn.ranks import share
 from backcast.lm.chat import join_thinking
 from backcast.recipes import reer
 from backcast.recipes.estimate import Work, memory, parameters
@@ -66,6 +67,7 @@ def worked(path: Path) -> list[list[dict[str, str]]]:
 
 def plan_sft(settings: "Settings", rows: int) -> Plan:
     """What the warm start is expected to take."""
+    share(settings.sft.batch // settings.sft.device_batch, "sft.batch / sft.device_batch")
     how, short = settings.sft, len(worked(problems_file(settings.problems)))
     work = Work(trained=(rows * 650 + short * 80) * how.epochs, sampled=how.samples * how.sample_tokens)
     room = memory(settings.model, True)
@@ -75,6 +77,7 @@ def plan_sft(settings: "Settings", rows: int) -> Plan:
 def plan_grpo(settings: "Settings", learn: Sequence[Question]) -> Plan:
     """What GRPO is expected to take."""
     how = settings.grpo
+    share(how.prompts * how.group, "grpo.prompts x grpo.group")
     rows = how.steps * how.prompts * how.group
     asked = sum(len(question.prompt) for question in learn) / len(learn) / 4.3 + 30
     work = Work(sampled=rows * how.longest * 0.6, scored=2 * rows * asked, trained=rows * (asked + how.longest))

@@ -1,6 +1,6 @@
 """Forecasts from counts: persistence, Markov, Markov with appearance, nearest past windows. The bar for any model."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -125,14 +125,15 @@ class Markov:
     def staying(self) -> np.ndarray:
         """(B, O) chance that an object of the last frame is there."""
         n, hits = self.counts.stay[..., 0], self.counts.stay[..., 1]
-        return _smoothed(hits, n, _smoothed(hits.sum(1), n.sum(1), 0.5, self.weight)[:, None], self.weight)
+        prior = _smoothed(hits.sum(1), n.sum(1), 0.5, self.weight)[:, None]
+        return _smoothed(hits, n, self._of_class(hits, n, prior, 1), self.weight)
 
     def holding(self) -> np.ndarray:
         """(B, O, R, 2) chance of each predicate given whether it held, for an object that stays."""
         n, hits = self.counts.hold[..., 0], self.counts.hold[..., 1]
         share = _smoothed(hits.sum((0, 1)), n.sum((0, 1)), 0.5, self.weight)
         prior = _smoothed(hits.sum(1), n.sum(1), share, self.weight)
-        return _smoothed(hits, n, prior[:, None], self.weight)
+        return _smoothed(hits, n, self._of_class(hits, n, prior[:, None], 1), self.weight)
 
     def coming(self) -> np.ndarray:
         """(B, O, O) chance that an object comes, given one object of the last frame."""
@@ -143,7 +144,16 @@ class Markov:
         """(O, R) chance of each predicate for an object that came."""
         n, hits = self.counts.come_count, self.counts.fresh
         prior = _smoothed(hits.sum(0), n.sum(), 0.5, self.weight)
-        return _smoothed(hits, n[:, None], prior, self.weight)
+        return _smoothed(hits, n[:, None], self._of_class(hits, n[:, None], prior, 0), self.weight)
+
+    def _of_class(self, hits: np.ndarray, n: np.ndarray, prior: np.ndarray, axis: int) -> np.ndarray:
+        """What an object backs off to: its class where that has several instances, else the prior of all objects."""
+        kinds = self.vocabulary.kinds
+        several = (kinds.sum(1) > 1).reshape([-1 if i == axis else 1 for i in range(hits.ndim)])
+        if not several.any():
+            return prior
+        mine, of = (np.moveaxis(np.tensordot(kinds.astype(float), each, (1, axis)), 0, axis) for each in (hits, n))
+        return np.asarray(np.where(several, _smoothed(mine, of, prior, self.weight), prior))
 
     def forecast(self, name: str, seen: Sequence[Frame], index: Sequence[int]) -> GraphForecast:
         """Probabilities of every object and predicate; lists what ``appear`` and ``gate`` let through."""
@@ -193,22 +203,53 @@ class Neighbours:
     def fit(cls, clips: Clips, listed: float = 0.3, most: int = 20_000, seed: int = 0) -> "Neighbours":
         """Keeps every window that has a future, at most ``most`` of them drawn by ``seed``."""
         futures = tuple(dense(clip.frames, clips.vocabulary) for clip in clips.clips)
+        return cls._of(Markov.fit(clips), futures, listed, most, seed)
+
+    @classmethod
+    def _of(
+        cls,
+        markov: Markov,
+        futures: tuple[tuple[np.ndarray, np.ndarray], ...],
+        listed: float = 0.3,
+        most: int = 20_000,
+        seed: int = 0,
+    ) -> "Neighbours":
         places = np.array([(c, t) for c, (present, _) in enumerate(futures) for t in range(len(present) - 1)])
         if len(places) > most:
             places = places[np.sort(np.random.default_rng(seed).choice(len(places), most, replace=False))]
-        markov = Markov.fit(clips)
         vectors = np.stack([_window(*(part[: t + 1] for part in futures[c])) for c, t in places.tolist()])
         return cls(markov, vectors, places, futures, listed=listed)
 
+    def packed(self) -> dict[str, np.ndarray]:
+        """The training graphs as arrays of bits; ``unpacked`` finds the windows again."""
+        present, held = (np.concatenate([one[i] for one in self.futures]) for i in (0, 1))
+        lengths = np.array([len(one) for one, _ in self.futures])
+        return {"lengths": lengths, "present": np.packbits(present), "held": np.packbits(held)}
+
+    @classmethod
+    def unpacked(cls, markov: Markov, arrays: Mapping[str, np.ndarray]) -> "Neighbours":
+        """What was packed, with its usual operating point; raises ValueError for arrays of another shape."""
+        things, labels = len(markov.vocabulary.objects), len(markov.vocabulary.predicates)
+        lengths = arrays["lengths"]
+        frames = int(lengths.sum())
+        present = np.unpackbits(arrays["present"], count=frames * things).astype(bool).reshape(frames, things)
+        held = np.unpackbits(arrays["held"], count=frames * things * labels).astype(bool)
+        cuts = np.cumsum(lengths)[:-1]
+        rows = np.split(present, cuts), np.split(held.reshape(frames, things, labels), cuts)
+        return cls._of(markov, tuple(zip(*rows, strict=True)))
+
     def forecast(self, name: str, seen: Sequence[Frame], index: Sequence[int]) -> GraphForecast:
         """Probabilities from the neighbours that last long enough, mixed with Markov's; lists what is likely."""
-        base = self.markov.forecast(name, seen, index)
+        return self.beside(self.markov.forecast(name, seen, index), seen)
+
+    def beside(self, base: GraphForecast, seen: Sequence[Frame]) -> GraphForecast:
+        """The same, from Markov's forecast ``base`` of what follows ``seen``."""
         likeness = self.windows @ _window(*dense(seen, self.markov.vocabulary))
         top = np.argsort(-likeness, kind="stable")[: self.nearest]
         weights = np.maximum(likeness[top], 1e-6) ** 4
         objects, predicates = np.where(base.listed, base.objects, 0.0), base.predicates.copy()
         stays = objects.copy()
-        for h in range(len(index)):
+        for h in range(len(base.index)):
             found = [
                 (w, self.futures[c][0][t + h + 1], self.futures[c][1][t + h + 1])
                 for w, (c, t) in zip(weights, self.places[top].tolist(), strict=True)

@@ -40,18 +40,18 @@ def fit_stage(folder: Path, train: Clips, settings: Settings) -> StageResult:
     """Fits on ``train`` and writes ``model`` into the stage's folder."""
     model = fit(train, settings)
     model.save(folder / "model", {"steps": settings.steps, "seed": settings.seed})
-    weights = {"objects": model.mixture.objects, "predicates": model.mixture.predicates}
-    must_act("the two-stage network", sum(w > 0 for row in weights.values() for w in row), 8)
-    rows = [[what, *map(float, row)] for what, row in weights.items()]
+    weights = model.mixture.shares()
+    must_act("the two-stage network", sum(w > 0 for row in weights.values() for w in row), 16)
+    rows = [[what, *row] for what, row in weights.items()]
     columns = ("weight of the network", "1", "2-3", "4-8", "9+ frames ahead")
     far = Vital(
         "network, 9+ frames ahead",
-        float(weights["objects"][-1]),
+        weights["objects that come"][-1],
         0.1,
         1.0,
-        "weight of stage 1 far ahead; 0 is counts only",
+        "weight of stage 1 for objects that come far ahead; 0 is counts only",
     )
-    lineage = [f"two decoders fitted on {len(train.clips)} clips, mixed with counts on a fifth of them"]
+    lineage = [f"{settings.parts} members a stage fitted on {len(train.clips)} clips, each on all parts but one"]
     return StageResult(vitals=[far], tables=[Table("Mixture by horizon", columns, rows)], lineage=lineage)
 
 

@@ -30,6 +30,8 @@ class Convert:
     """virtualhome: the first programs only."""
     mini: bool = False
     """action-genome: the first 80,000 frame keys only, as published evaluations did."""
+    instances: bool = False
+    """virtualhome: two chairs are two, 'chair' and 'chair#2'; else what holds of either holds of 'chair'."""
 
 
 def convert(options: Convert) -> dict[str, Any]:
@@ -38,7 +40,7 @@ def convert(options: Convert) -> dict[str, Any]:
     from backcast.scenes.problems.convert import Wish, read_any
     from backcast.scenes.problems.household import statistics
 
-    wish = Wish(options.count, options.seed, options.threshold, options.limit, options.mini)
+    wish = Wish(options.count, options.seed, options.threshold, options.limit, options.mini, options.instances)
     clips = read_any(options.source, options.layout, wish)
     write_clips(options.to, clips)
     return {

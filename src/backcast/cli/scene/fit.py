@@ -17,14 +17,16 @@ class Fit:
     clips: Positional[Path]
     """A clips file; with splits, those marked 'train' are used."""
     model: str = "tiny"
-    """tiny: two decoders of a closed vocabulary, made from nothing on the CPU; or a language model (smollm2, a folder,
+    """tiny: decoders of a closed vocabulary, made from nothing on the CPU; or a language model (smollm2, a folder,
     a .gguf file, a hub id), which gets an adapter (LoRA) for each stage."""
     horizon: float = 0.5
-    """Observed share at which the weights of counts and the listing threshold are chosen, on held-out clips."""
+    """Observed share at which the weights of counts and the listing threshold are chosen, on clips kept from them."""
     out: Path = Path("scene-model")
     """The folder to write."""
     steps: int | None = None
-    """Of each stage (default: tiny 600, language models 200)."""
+    """Of each member of each stage (default: tiny 400, language models 200)."""
+    parts: int | None = None
+    """Of the training clips (tiny, default 3): each stage has a member for every part, fitted on the others."""
     batch: int | None = None
     """Clips (tiny, default 24) or questions (language models, default 4) a step."""
     dropout: float | None = None
@@ -48,7 +50,7 @@ class Fit:
 
 
 BOTH = ("steps", "batch", "dropout", "rate", "beta")
-TINY, LANGUAGE = (*BOTH, "width", "layers", "transition"), (*BOTH, "rank", "held_out")
+TINY, LANGUAGE = (*BOTH, "parts", "width", "layers", "transition"), (*BOTH, "rank", "held_out")
 
 
 def fit(options: Fit) -> dict[str, Any]:
@@ -71,8 +73,7 @@ def fit(options: Fit) -> dict[str, Any]:
         "clips": len(train.clips),
         "parameters": parameters,
         "seconds": round(time.monotonic() - start, 1),
-        "objects_weight": list(found.objects),
-        "predicates_weight": list(found.predicates),
+        "weights": found.shares(),
         "listed": found.listed,
     }
 
@@ -97,7 +98,8 @@ def _fit_tiny(options: Fit, train: Any, given: dict[str, Any]) -> tuple[Any, int
 
     model = fit_stages(train, _settings(Settings, given))
     model.save(options.out, given)
-    return model.mixture, sum(p.numel() for part in (model.listing, model.labelling) for p in part.parameters())
+    members = (*model.listing, *model.labelling)
+    return model.mixture, sum(p.numel() for one in members for p in one.parameters())
 
 
 def _adapt(options: Fit, train: Any, given: dict[str, Any]) -> tuple[Any, int]:
@@ -123,7 +125,7 @@ def show_fit(result: dict[str, Any]) -> None:
     """Prints the folder and how much the network counts at each horizon."""
     out = tables.console()
     out.print(f"{result['parameters']} parameters on {result['clips']} clips in {result['seconds']} s: {result['out']}")
-    for what in ("objects", "predicates"):
-        weights = ", ".join(f"{value:.1f}" for value in result[f"{what}_weight"])
-        out.print(f"weight of the network for {what}, 1 / 2-3 / 4-8 / 9+ frames ahead: {weights}; the rest is counts")
+    out.print("weight of the network 1 / 2-3 / 4-8 / 9+ frames ahead; the rest is counts and nearest windows:")
+    for what, row in result["weights"].items():
+        out.print(f"  {what}: {', '.join(f'{value:.2f}' for value in row)}")
     out.print(f"an object is listed from a chance of {result['listed']:g} on", style="dim")

@@ -7,9 +7,11 @@ _HOME = {
     "Adapting": "settings",
     "Language": "language",
     "Settings": "settings",
+    "SingleStage": "single",
     "TwoStage": "model",
     "adapt": "adapting",
     "fit": "fitting",
+    "fit_single": "single",
     "load": "stored",
     "zero_shot": "language",
 }

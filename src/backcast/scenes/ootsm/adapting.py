@@ -86,7 +86,9 @@ def adapt(model: str, clips: Clips, settings: Adapting, folder: Path) -> Languag
         _fit_stage(LocalLM(resolve(model), name=model), train.clips, asker, settings, folder / stage)
     lms = [adapted(model, folder / stage) for stage in STAGES]
     found = Language(asker, lms[0], lms[1], Markov.fit(train), known=tuple(clip.id for clip in clips.clips))
-    return replace(found, mixture=mix_weights(found, check[: settings.held_out]))
+    check = check[: settings.held_out]
+    made = [found.answers(case.id, case.seen, [frame.index for frame in case.future]) for case in check]
+    return replace(found, mixture=mix_weights(made, check, clips.vocabulary))
 
 
 def adapted(model: str, folder: Path) -> LocalLM:

@@ -1,6 +1,6 @@
 """Fitting both stages, and the weights that mix them with counts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from backcast.core.errors import BadInput, WorkFailed
 from backcast.core.progress import Progress
-from backcast.scenes.counts import Markov, count
+from backcast.scenes.counts import Neighbours, count
 from backcast.scenes.forecast import cases
 from backcast.scenes.ootsm.decoder import Decoder
 from backcast.scenes.ootsm.encode import Encoder
@@ -28,27 +28,58 @@ from backcast.scenes.ootsm.settings import Settings
 from backcast.scenes.problems.clip import Clips, dense
 from backcast.scenes.problems.split import folds
 
+MOST = 200
+"""Clips of each part, drawn by the seed, on which the mixture is chosen."""
+
 
 def fit(clips: Clips, settings: Settings = Settings()) -> TwoStage:  # noqa: B008
-    """Fits both stages on training clips, and their mixing with counts on a fifth of the groups, held out for that.
+    """Fits both stages once for every part of the training clips, on the others, and their mixing with counts.
 
-    Deterministic by ``settings.seed``. Raises BadInput for fewer than five groups.
+    Clips of one group lie in one part. Deterministic by ``settings.seed``. Raises BadInput for fewer groups than parts.
     """
-    held_out = set(folds(clips.clips, 5, settings.seed)[0])
-    train = Clips(clips.vocabulary, tuple(c for i, c in enumerate(clips.clips) if i not in held_out))
-    check = Clips(clips.vocabulary, tuple(clips.clips[i] for i in sorted(held_out)))
     encoder = Encoder(clips.vocabulary)
-    stages = [_stage(number, train, encoder, settings) for number in (1, 2)]
-    model = TwoStage(encoder, stages[0], stages[1], Markov.fit(train), known=tuple(c.id for c in clips.clips))
-    asked, _ = cases(check.clips, settings.fraction)
+    members: list[tuple[Decoder, ...]] = []
+    for part, rest in _without(clips, settings):
+        members.append(tuple(fit_stage(number, part, rest, encoder, settings) for number in (1, 2)))
+    listing, labelling = zip(*members, strict=True)
+    known = tuple(clip.id for clip in clips.clips)
+    return weighed(TwoStage(encoder, listing, labelling, Neighbours.fit(clips), known=known), clips, settings)
+
+
+def weighed(model: TwoStage, clips: Clips, settings: Settings) -> TwoStage:
+    """The model of ``fit`` with its mixture chosen at ``settings.fraction`` on its own training clips.
+
+    Every clip is forecast by the member, the counts and the windows that have not seen its part.
+    """
+    made, asked = [], []
+    for part, rest in _without(clips, settings):
+        known = {clip.id for clip in rest.clips}
+        held = [clip for clip in clips.clips if clip.id not in known]
+        if len(held) > MOST:
+            rng = np.random.default_rng([settings.seed, part])
+            held = [held[i] for i in sorted(rng.choice(len(held), MOST, replace=False).tolist())]
+        mine, _ = cases(held, settings.fraction)
+        blind = replace(
+            model, listing=(model.listing[part],), labelling=(model.labelling[part],), knn=Neighbours.fit(rest)
+        )
+        made += [blind.answers(case.id, case.seen, [frame.index for frame in case.future]) for case in mine]
+        asked += mine
     if not asked:
-        raise BadInput("the held-out clips leave no future frame to choose mixing weights on; give longer clips")
-    return replace(model, mixture=mix_weights(model, asked))
+        raise BadInput("the clips leave no future frame to choose mixing weights on; give longer clips")
+    return replace(model, mixture=mix_weights(made, asked, clips.vocabulary))
 
 
-def _stage(number: int, train: Clips, encoder: Encoder, settings: Settings) -> Decoder:
-    torch.manual_seed(settings.seed + number)
-    rng = np.random.default_rng([settings.seed, number])
+def _without(clips: Clips, settings: Settings) -> Iterator[tuple[int, Clips]]:
+    """(part, all clips but those of the part)."""
+    for part, members in enumerate(folds(clips.clips, settings.parts, settings.seed)):
+        out = set(members)
+        yield part, Clips(clips.vocabulary, tuple(clip for i, clip in enumerate(clips.clips) if i not in out))
+
+
+def fit_stage(number: int, part: int, train: Clips, encoder: Encoder, settings: Settings) -> Decoder:
+    """One member of stage ``number``, 1 or 2, by the seed and its part."""
+    torch.manual_seed(1000 * settings.seed + 10 * part + number)
+    rng = np.random.default_rng([settings.seed, part, number])
     decoder = Decoder(encoder.size, settings.width, settings.layers, settings.dropout)
     _start_from_shares(decoder, train, encoder)
     optimiser = torch.optim.AdamW(decoder.parameters(), settings.rate, weight_decay=0.01)
@@ -58,14 +89,14 @@ def _stage(number: int, train: Clips, encoder: Encoder, settings: Settings) -> D
     )
     loss_of = _listing(encoder, settings) if number == 1 else _labelling(train, encoder, settings)
     decoder.train()
-    with Progress(f"stage {number}", settings.steps) as progress:
+    with Progress(f"part {part + 1} of {settings.parts}, stage {number}", settings.steps) as progress:
         for _ in range(settings.steps):
             picked = rng.integers(0, len(train.clips), settings.batch)
             samples = [one for i in picked for one in draw(train.clips[i], encoder, rng, number)]
             if not samples:
                 continue
             batch = pad(samples, encoder)
-            loss = loss_of(decoder(batch.prompt, batch.questions), batch)
+            loss = loss_of(decoder.in_buckets(batch.prompt, batch.questions), batch)
             if not torch.isfinite(loss):
                 raise WorkFailed(f"stage {number}: the loss is {loss.item()}; lower --rate")
             optimiser.zero_grad()

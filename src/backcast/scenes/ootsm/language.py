@@ -10,7 +10,7 @@ from backcast.scenes.chances import Beam, marginals
 from backcast.scenes.counts import Markov
 from backcast.scenes.forecast import GraphForecast
 from backcast.scenes.grammar import Labelling, Listing
-from backcast.scenes.ootsm.mixing import Mixture, mixed
+from backcast.scenes.ootsm.mixing import Answers, Mixture, mixed
 from backcast.scenes.ootsm.prompts import Asker
 from backcast.scenes.problems.clip import Frame
 from backcast.scenes.problems.vocabulary import Vocabulary
@@ -41,10 +41,9 @@ class Language:
 
     def forecast(self, name: str, seen: Sequence[Frame], index: Sequence[int]) -> GraphForecast:
         """Both stages, mixed; lists what is at least ``mixture.listed`` likely."""
-        own, base = self.stages(name, seen, index)
-        return mixed(own, base, self.mixture, self.vocabulary)
+        return mixed(self.answers(name, seen, index), seen[-1], self.mixture, self.vocabulary)
 
-    def stages(self, name: str, seen: Sequence[Frame], index: Sequence[int]) -> tuple[GraphForecast, GraphForecast]:
+    def answers(self, name: str, seen: Sequence[Frame], index: Sequence[int]) -> Answers:
         """The model's forecast alone, and Markov's."""
         words = self.vocabulary
         base = self.markov.forecast(name, seen, index)

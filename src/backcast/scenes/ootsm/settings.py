@@ -11,8 +11,10 @@ class Settings:
     """Of the decoder."""
     layers: int = 2
     """Of the decoder."""
-    steps: int = 600
-    """Of each stage."""
+    parts: int = 3
+    """Of the training clips; each stage has a member for every part, fitted on the others."""
+    steps: int = 400
+    """Of each member."""
     batch: int = 24
     """Clips a step."""
     dropout: float = 0.3
@@ -24,13 +26,15 @@ class Settings:
     transition: float = 0.03
     """Weight of the transition prior in stage 2 (OOTSM's command line)."""
     fraction: float = 0.3
-    """Observed share at which mixing weights and thresholds are chosen, on held-out clips."""
+    """Observed share at which mixing weights and thresholds are chosen, on clips that no source has seen."""
     seed: int = 0
     """Of everything."""
 
     def __post_init__(self) -> None:
         if min(self.width, self.layers, self.steps, self.batch) < 1 or self.width % 4:
             raise ValueError("width, layers, steps and batch must be positive, width a multiple of 4")
+        if self.parts < 2:
+            raise ValueError("parts must be 2 or more: each is forecast by a member that has not seen it")
         if not (0 <= self.beta <= 1 and 0 <= self.dropout < 1) or self.transition < 0 or self.rate <= 0:
             raise ValueError("beta must lie in [0, 1], dropout in [0, 1), transition be 0 or more, rate above 0")
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from backcast.scenes.problems.vocabulary import Vocabulary
 class Frame:
     """One graph: every object with the predicates that hold between it and the subject.
 
-    A class has at most one instance in a frame: the name is the identity, as in Action Genome.
+    The name is the identity: one object of a class, as in Action Genome, or numbered ones (``instances``).
     """
 
     index: int
@@ -78,11 +79,15 @@ def dense(frames: Sequence[Frame], vocabulary: Vocabulary) -> tuple[np.ndarray, 
     things, width = len(vocabulary.objects), len(vocabulary.predicates)
     present = np.zeros(len(frames) * things, bool)
     held = np.zeros(len(frames) * things * width, bool)
-    # One assignment for all: setting cell by cell costs more than all the rest of scoring.
-    places = [t * things + thing for t, frame in enumerate(frames) for thing in frame.objects]
-    labels = [labels for frame in frames for labels in frame.objects.values()]
+    # One assignment for all, of lists that no Python loop fills: cell by cell would cost more than the rest of scoring.
+    graphs = [frame.objects for frame in frames]
+    places = np.repeat(np.arange(len(graphs)) * things, list(map(len, graphs)))
+    places += np.fromiter(chain.from_iterable(graphs), np.int64, len(places))
+    labels = list(chain.from_iterable(graph.values() for graph in graphs))
+    cells = np.repeat(places * width, list(map(len, labels)))
+    cells += np.fromiter(chain.from_iterable(labels), np.int64, len(cells))
     present[places] = True
-    held[[place * width + label for place, mine in zip(places, labels, strict=True) for label in mine]] = True
+    held[cells] = True
     return present.reshape(len(frames), things), held.reshape(len(frames), things, width)
 
 

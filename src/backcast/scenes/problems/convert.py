@@ -32,6 +32,8 @@ class Wish:
     """The first VirtualHome programs only."""
     mini: bool = False
     """Action Genome: the first 80,000 frame keys only."""
+    instances: bool = False
+    """VirtualHome: two objects of a class are two."""
 
 
 READERS: dict[str, Callable[[str, Wish], Clips]] = {
@@ -40,7 +42,7 @@ READERS: dict[str, Callable[[str, Wish], Clips]] = {
     "action-genome": lambda source, wish: read_action_genome(source, wish.mini),
     "scene-graph": lambda source, _: read_scene_graph(source),
     "charades": lambda source, _: read_charades(source),
-    "virtualhome": lambda source, wish: read_virtualhome(source, wish.limit),
+    "virtualhome": lambda source, wish: read_virtualhome(source, wish.limit, wish.instances),
     "detector": lambda source, wish: discretise(read_detected(source, ACTION_GENOME), ACTION_GENOME, wish.threshold),
     "household": lambda _, wish: make_household(wish.count, wish.seed),
 }

@@ -8,6 +8,7 @@ from typing import Any
 from backcast.core.errors import BadInput, nearest
 from backcast.core.problem import read_jsonl
 from backcast.scenes.problems.clip import Clips, make_clip
+from backcast.scenes.problems.instances import Numbering
 from backcast.scenes.problems.vocabulary import Group, Vocabulary
 
 ALIASES = {
@@ -24,19 +25,20 @@ ALIASES = {
     "frame": "time",
     "timestamp": "time",
     "group": "group",
+    "instance": "instance",
 }
 NEEDED = ("predicate", "object", "time")
 
 
 def read_quads(path: Path | str, vocabulary: Vocabulary | None = None) -> Clips:
-    """The clips of quadruples; columns predicate, object, time (whole numbers), and optionally clip, subject, group.
+    """The clips of quadruples; columns predicate, object, time (whole numbers), and optionally clip, subject, group,
+    instance (which of several objects of one name: see ``instances``).
 
     Without ``vocabulary`` it is what occurs: objects and predicates sorted, one many-of group for each name in
     ``group`` (default "relation"). Repeated rows count once. Raises BadInput with file, line and field.
     """
-    rows: dict[str, dict[int, dict[str, dict[str, list[str]]]]] = {}
+    rows: dict[str, dict[int, dict[tuple[str, str], dict[str, list[str]]]]] = {}
     predicates: dict[str, str] = {}
-    objects: set[str] = set()
     for number, raw in _rows(Path(path)):
         row = _known(raw, f"{path}, line {number}")
         where = f"{path}, line {number}"
@@ -47,24 +49,27 @@ def read_quads(path: Path | str, vocabulary: Vocabulary | None = None) -> Clips:
         name, label, group = str(row["object"]), str(row["predicate"]), str(row.get("group") or "relation")
         if predicates.setdefault(label, group) != group:
             raise BadInput(f"{where}, group: '{label}' is in '{group}' here and in '{predicates[label]}' before")
-        objects.add(name)
+        thing = (name, str(row.get("instance") or ""))
         clip = "/".join(str(row[key]) for key in ("clip", "subject") if row.get(key) not in (None, "")) or "all"
-        labels = rows.setdefault(clip, {}).setdefault(time, {}).setdefault(name, {}).setdefault(group, [])
+        labels = rows.setdefault(clip, {}).setdefault(time, {}).setdefault(thing, {}).setdefault(group, [])
         if label not in labels:
             labels.append(label)
     if not rows:
         raise BadInput(f"{path}: no quadruples; give rows with the columns {', '.join(NEEDED)}")
+    graphs = {clip: _frames(times) for clip, times in rows.items()}
+    objects = {name for frames in graphs.values() for frame in frames for name in frame["objects"]}
     words = vocabulary or _vocabulary(objects, predicates)
-    clips = [
-        make_clip(
-            words,
-            name,
-            [{"index": time, "objects": dict(sorted(times[time].items()))} for time in sorted(times)],
-            f"{path}, clip '{name}'",
-        )
-        for name, times in rows.items()
-    ]
+    clips = [make_clip(words, name, frames, f"{path}, clip '{name}'") for name, frames in graphs.items()]
     return Clips(words, tuple(clips))
+
+
+def _frames(times: dict[int, dict[tuple[str, str], dict[str, list[str]]]]) -> list[dict[str, Any]]:
+    numbering = Numbering()
+    frames = []
+    for time in sorted(times):
+        objects = {numbering.name(*thing): labels for thing, labels in sorted(times[time].items())}
+        frames.append({"index": time, "objects": dict(sorted(objects.items()))})
+    return frames
 
 
 def _vocabulary(objects: set[str], predicates: dict[str, str]) -> Vocabulary:

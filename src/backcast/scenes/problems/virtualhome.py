@@ -18,6 +18,7 @@ from typing import Any
 
 from backcast.core.errors import BadInput
 from backcast.scenes.problems.clip import Clip, Clips, Frame
+from backcast.scenes.problems.instances import Numbering
 from backcast.scenes.problems.split import connected
 from backcast.scenes.problems.vocabulary import Group, Vocabulary
 
@@ -29,12 +30,13 @@ ROOMS = ("Rooms", "Floor", "Floors", "Walls", "Ceiling")
 """Being close to these says nothing: CLOSE to them is left out."""
 
 
-def read_virtualhome(source: Path | str = "virtualhome", limit: int | None = None) -> Clips:
+def read_virtualhome(source: Path | str = "virtualhome", limit: int | None = None, instances: bool = False) -> Clips:
     """Every program as a clip: the character's edges before each step and after the last.
 
     ``source``: "virtualhome" (the installed package), its folder, or its wheel file; ``limit``: the first programs
-    only. A clip's ``meta`` holds the activity and the group that must not be split apart (variants of one description,
-    and programs of equal action sequences). Raises BadInput when the package is not there.
+    only; ``instances``: two chairs are two, else what holds of either holds of "chair". A clip's ``meta`` holds the
+    activity and the group that must not be split apart (variants of one description, and programs of equal action
+    sequences). Raises BadInput when the package is not there.
     """
     root = _root(source)
     simulator = _simulator(root)
@@ -50,7 +52,8 @@ def read_virtualhome(source: Path | str = "virtualhome", limit: int | None = Non
         if graphs is None:
             dropped["programs the simulator refuses"] += 1
         else:
-            found.append((path.name.removesuffix(".txt"), text.split("\n")[0].strip(), _signature(text), graphs))
+            named = _named(graphs, instances)
+            found.append((path.name.removesuffix(".txt"), text.split("\n")[0].strip(), _signature(text), named))
     vocabulary = _vocabulary(graphs for *_, graphs in found)
     groups = connected([(f"stem {re.sub(r'_[0-9]+$', '', name)}", f"plan {plan}") for name, _, plan, _ in found])
     clips = [
@@ -112,8 +115,8 @@ def _signature(text: str) -> tuple[str, ...]:
     return tuple(re.sub(r"\s*\([^)]*\)", "", line).strip() for line in text.split("\n") if line.startswith("["))
 
 
-def _replay(simulator: Any, root: Any, program: Any, text: str) -> list[dict[str, set[str]]] | None:
-    """Object class to relations, for each state; None when a step cannot be executed."""
+def _replay(simulator: Any, root: Any, program: Any, text: str) -> list[dict[tuple[str, int], set[str]]] | None:
+    """(class, node) to relations, for each state; None when a step cannot be executed."""
     inner = str(program).split("executable_programs", 1)[1].lstrip("/").removesuffix(".txt")
     start = json.loads((root / PROGRAMS / "init_and_final_graphs" / f"{inner}.json").read_text(encoding="utf-8"))
     environment, execution = simulator.environment, simulator.execution
@@ -133,16 +136,27 @@ def _replay(simulator: Any, root: Any, program: Any, text: str) -> list[dict[str
     return graphs
 
 
-def _seen(state: Any, relations: Any) -> dict[str, set[str]]:
+def _named(graphs: list[dict[tuple[str, int], set[str]]], instances: bool) -> list[dict[str, set[str]]]:
+    """The same by names: of classes, or of instances."""
+    numbering = Numbering()
+    found = []
+    for graph in graphs:
+        seen: dict[str, set[str]] = {}
+        for (kind, node), labels in sorted(graph.items()):
+            seen.setdefault(numbering.name(kind, node if instances else 0), set()).update(labels)
+        found.append(seen)
+    return found
+
+
+def _seen(state: Any, relations: Any) -> dict[tuple[str, int], set[str]]:
     character = next(node.id for node in state.get_nodes() if node.class_name == "character")
-    seen: dict[str, set[str]] = {}
+    seen: dict[tuple[str, int], set[str]] = {}
     for name in RELATIONS:
         for other in state.get_node_ids_from(character, relations[name]):
             node = state.get_node(other)
             if name != "CLOSE" or node.category not in ROOMS:
-                seen.setdefault(node.class_name, set()).add(name)
-    seen.pop("character", None)
-    return seen
+                seen.setdefault((node.class_name, node.id), set()).add(name)
+    return {key: labels for key, labels in seen.items() if key[0] != "character"}
 
 
 def _vocabulary(runs: Iterable[list[dict[str, set[str]]]]) -> Vocabulary:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from backcast.core.errors import BadInput, nearest
+from backcast.scenes.problems.instances import class_of
 
 BACKGROUND = "__background__"
 
@@ -83,6 +84,12 @@ class Vocabulary:
     def candidates(self) -> tuple[int, ...]:
         """Ids of what may be an object: neither the subject nor the background entry."""
         return tuple(i for i, name in enumerate(self.objects) if name not in (self.subject, BACKGROUND))
+
+    @cached_property
+    def kinds(self) -> np.ndarray:
+        """(O, O) bool: which entries are instances of one class, each with itself."""
+        names = np.array([class_of(name) for name in self.objects])
+        return np.asarray(names[:, None] == names)
 
     def triplet(self, thing: int, predicate: int) -> tuple[str, str, str]:
         """The triplet in the direction that its group is evaluated in."""

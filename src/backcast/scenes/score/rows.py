@@ -17,8 +17,8 @@ HORIZONS = ((1, 1), (2, 3), (4, 8), (9, None))
 """Frames ahead, both ends included."""
 SECONDS = (1.0, 3.0, 10.0)
 """Upper ends of the bins of seconds ahead; one more bin is open."""
-BLOCK = 500_000
-"""Cells of the vocabulary looked at together: about what fits a processor's cache."""
+BLOCK = 250_000
+"""Cells of the vocabulary looked at together: what fits a processor's cache, in arrays that the allocator reuses."""
 
 
 @dataclass(frozen=True)
