@@ -59,7 +59,6 @@ NEEDS = (
 NOT_YET = (
     "docs/games.md",
     "docs/index.md",
-    "docs/methods/hicra.md",
     "docs/methods/hlgp.md",
     "docs/methods/reer.md",
     "docs/methods/wgm.md",
