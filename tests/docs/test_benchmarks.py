@@ -17,7 +17,6 @@ HELPERS = {
     "offgrid": "makes the model that others measure",
     "public_questions": "makes question files",
     "routing_anytime": "promises without a peer",
-    "routing_hundred": "its long runs were never made",
     "synthetic": "makes a model folder",
     "windowed_text": "cuts a text",
 }
