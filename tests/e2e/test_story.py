@@ -179,9 +179,9 @@ def test_the_scorer_of_the_search_gives_a_second_opinion_on_the_held_out_texts(p
     assert [gap["stage"] for gap in gaps if gap["note"] == f"scored by {tiny_llama}"] == ["sft", "grpo", "compress"]
 
 
-def test_killed_in_three_stages_it_goes_on_to_the_end(story, pairs, half_right, tmp_path):
+def test_killed_in_three_stages_it_ends_with_the_same_result(story, pairs, half_right, tmp_path):
     """kill -9 in the search, behind a checkpoint of GRPO, and in the last judgement, each time gone on with by the same
-    command: traces byte for byte, gaps before GRPO figure for figure."""
+    command: traces byte for byte, gaps figure for figure."""
     said, out = story
     words = command(pairs, half_right, tmp_path / "run")
     env = {**os.environ, "BACKCAST_CACHE": str(tmp_path / "cache")}
@@ -196,12 +196,11 @@ def test_killed_in_three_stages_it_goes_on_to_the_end(story, pairs, half_right, 
     again = finish(words, tmp_path / "cache")
     traces = [folder / "1-search" / "traces.jsonl" for folder in (out, tmp_path / "run")]
     assert traces[0].read_bytes() == traces[1].read_bytes()
+    for model in ("model", "packed"):
+        whole, killed = (folder / model / "model.safetensors" for folder in (out, tmp_path / "run"))
+        assert whole.read_bytes() == killed.read_bytes(), model
     assert [gap["metric"] for gap in again["gaps"]] == [gap["metric"] for gap in said["gaps"]]
-    # GRPO with an adapter, gone on with from a checkpoint, has been seen to end 1.5e-4 nats apart (docs/progress).
-    values = [
-        [gap["value"] for gap in run["gaps"] if gap["stage"] not in ("grpo", "compress")] for run in (again, said)
-    ]
-    assert values[0] == pytest.approx(values[1], abs=1e-6)
+    assert [gap["value"] for gap in again["gaps"]] == [gap["value"] for gap in said["gaps"]]
 
 
 def test_the_bundled_toml_of_each_recipe_is_its_defaults():

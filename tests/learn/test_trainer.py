@@ -138,6 +138,33 @@ def test_resume_is_bit_equal(make_trainer):
         assert all(torch.equal(a["row"][key], b["row"][key]) for key in a["row"])
 
 
+@pytest.mark.parametrize("step", [1, 3, 4])
+def test_resume_in_any_epoch_is_bit_equal(make_trainer, step):
+    """An adapter, replay and planning credit, three steps an epoch: killed in the first, between two, in the second.
+
+    Each epoch asks the prompts in an order of its own, and going on takes up the order of the epoch that was left.
+    """
+    from peft import LoraConfig
+
+    def build(folder):
+        adapter = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+        parts = {"shapers": [SampleReplay(), PlanningCredit(LETTERS)], "peft_config": adapter}
+        values = {"save_strategy": "steps", "save_steps": 1, "max_steps": 5, "folder": folder}
+        micro = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}
+        return make_trainer(half_flat, parts=parts, **values, **micro)
+
+    whole, resumed = build("whole"), build("resumed")
+    whole.train()
+    resumed.train(resume_from_checkpoint=f"{whole.args.output_dir}/checkpoint-{step}")
+    first, second = (trainer.model.state_dict() for trainer in (whole, resumed))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    names = ("reward", "completions/mean_length", "replay/share", "planning/share")
+    logs = [
+        [[line.get(name) for name in names] for line in trainer.state.log_history[:-1]] for trainer in (whole, resumed)
+    ]
+    assert logs[0] == logs[1]
+
+
 def test_a_checkpoint_of_other_parts_is_refused(make_trainer):
     values = {"max_steps": 1, "save_strategy": "steps", "save_steps": 1}
     make_trainer(**values).train()

@@ -1,5 +1,6 @@
 """What GroupTrainer does through TRL's callbacks, so that it need not override the methods around them."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,15 @@ class Keeper(TrainerCallback):
 
     def __init__(self, trainer: Any) -> None:
         self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **_: Any) -> None:  # noqa: ARG002
+        """A training that goes on from a checkpoint asks its prompts in the order of the epoch that was left."""
+        sampler = _shuffled(train_dataloader)
+        if state.global_step == 0 or sampler is None:
+            return
+        epoch = math.ceil(len(train_dataloader) / args.gradient_accumulation_steps)
+        for _epoch in range(state.global_step // epoch):
+            next(iter(sampler))  # draws one epoch's order; a new sampler begins with the first epoch's
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:  # noqa: ARG002
         """If no row of the whole optimiser step teaches anything, its gradients are dropped unused.
@@ -68,6 +78,15 @@ class Keeper(TrainerCallback):
             )
         for part in self.trainer.parts:
             must_act(part.name, *self.trainer.everywhere(part))
+
+
+def _shuffled(loader: Any) -> Any:
+    """The sampler of prompts below accelerate's layers, if it draws an order for each epoch."""
+    layer = loader
+    while hasattr(layer, "batch_sampler"):
+        layer = layer.batch_sampler
+    sampler = getattr(layer, "sampler", None)
+    return sampler if hasattr(sampler, "generator") else None
 
 
 def _list(names: list[str]) -> str:
