@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import safe_open
 
 from backcast.core.errors import BadInput
 from backcast.lm.local_sight import LocalSight
@@ -203,7 +204,7 @@ def test_pointing_is_learnt_by_the_decoder_alone_and_goes_on_where_it_was_cut(tm
     log, right = point.teach(whole, first, SCENES, settings, looking(TINY), 0)
     assert torch.equal(eye, first[0].model.visual.pos_embed.weight)
     assert not torch.equal(embedding, first[0].get_input_embeddings().weight)
-    assert set(right) == {"x", "y"}
+    assert set(right) == {"x", "y", "named"}
 
     real, count = point.Lessons.loss, iter(range(99))
 
@@ -221,6 +222,43 @@ def test_pointing_is_learnt_by_the_decoder_alone_and_goes_on_where_it_was_cut(tm
     assert point.teach(cut, third, SCENES, settings, looking(TINY), 0) == (log, right)
     one, other = (folder / "model" / "model.safetensors" for folder in (whole, cut))
     assert one.read_bytes() == other.read_bytes()
+
+
+def test_the_head_names_the_place_at_the_colours_own_tokens(parts):
+    """Its loss by hand from the states at the colour's tokens, beside the plain loss of the model."""
+    lm, settings = LocalSight(*parts), looking(TINY)
+    lessons, plain = (point.Lessons(lm, SCENES, AIM, settings, 0, naming) for naming in (0.3, 0.0))
+    inputs = lessons.batch(0, 2, False)
+    with torch.no_grad():
+        value, told = lessons.loss(inputs)
+        bare, shares = plain.loss(inputs)
+        given = {name: tensor for name, tensor in inputs.items() if name != "labels"}
+        states = lm.model(**given, output_hidden_states=True).hidden_states[-1]
+        assert bare == pytest.approx(float(lm.model(**inputs).loss), rel=1e-5)
+    losses, right = [], []
+    for row in range(2):
+        words = [lm.tokenizer.decode([token]) for token in inputs["input_ids"][row]]
+        edges = [round(float(word) / AIM.grid) for word in words if point.NUMBER.fullmatch(word)][:2]
+        for at in (at for at, word in enumerate(words) if word in COLOURS):
+            scores = lessons.head(states[row, at]).view(2, 21).log_softmax(-1).detach()
+            losses += [-float(scores[axis, edge]) for axis, edge in enumerate(edges)]
+            right += [int(scores[axis].argmax()) == edge for axis, edge in enumerate(edges)]
+    assert len(losses) == 8  # two rows, the colour in question and call, two edges
+    assert float(value - bare) == pytest.approx(0.3 * sum(losses) / 8, rel=1e-4)
+    assert told == {**shares, "named": sum(right) / 8}
+
+
+def test_the_head_is_taught_and_thrown_away(tmp_path):
+    settings = Point(steps=2, batch=2, alone=0, save_every=2)
+    made = make(template(), SCENES, AIM, TINY, 0)
+    names = {*made[0].state_dict()}
+    fresh = point.Lessons(LocalSight(*made), SCENES, AIM, looking(TINY), 0).head.weight
+    point.teach(tmp_path, made, SCENES, settings, looking(TINY), 0)
+    kept = torch.load(tmp_path / "point.pt", weights_only=True)["head"]["weight"]
+    assert kept.shape == fresh.shape
+    assert not torch.equal(kept, fresh)
+    with safe_open(tmp_path / "model" / "model.safetensors", "pt") as saved:
+        assert set(saved.keys()) <= names
 
 
 def test_a_vocabulary_without_the_grid_cannot_be_taught_to_point():

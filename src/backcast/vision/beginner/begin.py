@@ -61,7 +61,7 @@ def begin_small(
 
         log, found = pointing.teach(folder, parts, scenes, point, looking(shape), seed)
         right |= {f"point/{name}": value for name, value in found.items()}
-        series = {name: points(log, name) for name in "xy"}
+        series = {name: points(log, name) for name in found}
         curves = (*curves, Curve("Pointing", "step", "share of numbers right", series))
         said.append(f"start: its decoder taught to point in {point.steps} steps of {point.batch} first turns")
     result = start(folder, folder / "model", held, looking(shape))
@@ -75,11 +75,13 @@ _ABOUT = {
     "eye/digit": "The same of a digit that is large enough.",
     "point/x": "Share of boxes whose left edge is that of the tile asked for, to the grid, on scenes it has not seen.",
     "point/y": "The same of the upper edge.",
+    "point/named": "The same of both edges as a head names them at the colour's own tokens.",
 }
 
 
 def _taught(name: str, point: Point) -> bool:
-    return point.steps > 0 or not name.startswith("point/")
+    told = point.steps > 0 and (point.naming > 0 or name != "point/named")
+    return told or not name.startswith("point/")
 
 
 @dataclass(frozen=True)

@@ -36,18 +36,20 @@ class Eye:
 class Point:
     """How the decoder is taught to point: where to look, before any trace."""
 
-    steps: int = 900
-    """Optimiser steps; about 0.35 CPU-seconds each. 0: not at all."""
+    steps: int = 800
+    """Optimiser steps; about 0.4 CPU-seconds each. 0: not at all."""
     batch: int = 32
     """First turns a step, all of new scenes."""
     learning_rate: float = 2e-3
     """Highest, of AdamW; it rises over a twentieth of the steps and falls to a fiftieth over the last quarter."""
-    alone: int = 300
+    alone: int = 200
     """Steps at the beginning with a single tile in each scene."""
+    naming: float = 0.3
+    """Weight of the loss of a head that names the box's place at the colour's own tokens. 0: without."""
     save_every: int = 100
     """Steps between checkpoints, which a killed run goes on from."""
 
     def __post_init__(self) -> None:
-        bounded(self, "steps alone", 0)
+        bounded(self, "steps alone naming", 0)
         bounded(self, "batch save_every", 1)
         bounded(self, "learning_rate", 0, above=True)
