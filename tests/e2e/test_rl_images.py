@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.e2e.test_rl import backcast, finished
-from tests.e2e.test_rl_file import COLOURS, question, reply
+from tests.e2e.conftest import COLOURS, question, reply
 
 SHADES = {
     "blue": (0, 0, 255),
