@@ -6,8 +6,8 @@ import random
 import pytest
 from PIL import Image
 
-from tests.e2e.test_rl import backcast, finished
 from tests.e2e.conftest import COLOURS, question, reply
+from tests.e2e.test_rl import backcast, finished
 
 SHADES = {
     "blue": (0, 0, 255),
