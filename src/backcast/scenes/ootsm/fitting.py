@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backcast.core.errors import BadInput, WorkFailed
+from backcast.core.errors import BadInput
 from backcast.core.progress import Progress
 from backcast.scenes.counts import Neighbours, count
 from backcast.scenes.forecast import cases
 from backcast.scenes.ootsm.decoder import Decoder
+from backcast.scenes.ootsm.descent import Descent
 from backcast.scenes.ootsm.encode import Encoder
 from backcast.scenes.ootsm.losses import (
     horizon_weights,
@@ -82,11 +83,7 @@ def fit_stage(number: int, part: int, train: Clips, encoder: Encoder, settings: 
     rng = np.random.default_rng([settings.seed, part, number])
     decoder = Decoder(encoder.size, settings.width, settings.layers, settings.dropout)
     _start_from_shares(decoder, train, encoder)
-    optimiser = torch.optim.AdamW(decoder.parameters(), settings.rate, weight_decay=0.01)
-    warm = max(1, settings.steps // 20)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda s: min((s + 1) / warm, 0.5 * (1 + np.cos(np.pi * s / settings.steps)) + 0.02)
-    )
+    descent = Descent(decoder, settings.rate, settings.steps)
     loss_of = _listing(encoder, settings) if number == 1 else _labelling(train, encoder, settings)
     decoder.train()
     with Progress(f"part {part + 1} of {settings.parts}, stage {number}", settings.steps) as progress:
@@ -97,13 +94,7 @@ def fit_stage(number: int, part: int, train: Clips, encoder: Encoder, settings: 
                 continue
             batch = pad(samples, encoder)
             loss = loss_of(decoder.in_buckets(batch.prompt, batch.questions), batch)
-            if not torch.isfinite(loss):
-                raise WorkFailed(f"stage {number}: the loss is {loss.item()}; lower --rate")
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(decoder.parameters(), 0.5)
-            optimiser.step()
-            schedule.step()
+            descent.step(loss, f"stage {number}")
             progress.advance(loss=f"{loss.item():.4f}")
     return decoder.eval()
 

@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 from backcast.core.progress import Progress
 from backcast.scenes.forecast import GraphForecast
 from backcast.scenes.ootsm.decoder import Block
+from backcast.scenes.ootsm.descent import Descent
 from backcast.scenes.ootsm.encode import ABSENT, Encoder
 from backcast.scenes.ootsm.settings import Settings
 from backcast.scenes.problems.clip import Clips, Frame
@@ -157,11 +158,7 @@ def fit_single(clips: Clips, settings: Settings = Settings()) -> SingleStage:  #
     rng = np.random.default_rng([settings.seed, 3])
     writer = Writer(encoder.size, settings.width, settings.layers, settings.dropout)
     steps = 2 * settings.steps
-    optimiser = torch.optim.AdamW(writer.parameters(), settings.rate, weight_decay=0.01)
-    warm = max(1, steps // 20)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda s: min((s + 1) / warm, 0.5 * (1 + np.cos(np.pi * s / steps)) + 0.02)
-    )
+    descent = Descent(writer, settings.rate, steps)
     usable = [clip for clip in clips.clips if len(clip.frames) > 1]
     writer.train()
     with Progress("single stage", steps) as progress:
@@ -171,11 +168,7 @@ def fit_single(clips: Clips, settings: Settings = Settings()) -> SingleStage:  #
             pairs = zip(picked, cuts, strict=True)
             rows = [(encoder.scene(c.frames[:cut]), answer(c.frames[cut:], encoder)) for c, cut in pairs]
             loss = _loss(writer, rows)
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(writer.parameters(), 0.5)
-            optimiser.step()
-            schedule.step()
+            descent.step(loss, "single stage")
             progress.advance(loss=f"{loss.item():.4f}")
     return SingleStage(encoder, writer.eval())
 
