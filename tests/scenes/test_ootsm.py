@@ -229,7 +229,7 @@ def test_command_line(tmp_path, capsys):
     for words, said in (
         (["score", str(train), "--model", model], "was fitted on clip"),
         (["fit", str(train), "--out", model], "holds a model already"),
-        (["fit", str(train), "--out", model + "2", "--beta", "2"], "beta must lie"),
+        (["fit", str(train), "--out", model + "2", "--beta", "2"], "beta 2.0: give a number from 0 to 1"),
         (["fit", str(train), "--out", model + "2", "--horizon", "1"], "between 0 and 1"),
     ):
         assert main(["scene", *words]) == 2
