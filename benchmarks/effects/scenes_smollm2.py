@@ -1,42 +1,33 @@
 """SmolLM2-135M on real clips: zero-shot under the grammar, batches, five adapter steps, memory and seconds.
 
-python benchmarks/effects/scenes_smollm2.py CLIPS [--steps 0] [--seed 0]
+python benchmarks/effects/scenes_smollm2.py CLIPS [--seed 0]
 
 CLIPS is a clips file ('backcast scene convert ACTION_GENOME --to CLIPS'); its three shortest clips are asked. Checked:
 texts generated under the grammar parse with nothing to mend, chances are finite, four questions in one pass score as
-each by itself does, five adapter steps on one fixed batch lower its loss, and memory stays below 6 GB. With --steps an
-adapter a stage is fitted on the other clips, and its forecast of the same frames stands beside the zero-shot one
-(minutes; nine clips: no claim rests on them). One thread.
+each by itself does, five adapter steps on one fixed batch lower its loss, and memory stays below 6 GB. One thread.
 """
 
 import argparse
 import resource
-import tempfile
 import time
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from effects_file import write
 from peft import LoraConfig, get_peft_model
-from scenes_learned import RULES, show
 
 from backcast.lm.local import LocalLM
 from backcast.lm.models import resolve
 from backcast.scenes.chances import Beam, marginals
-from backcast.scenes.counts import Markov, Persistence, forecast_all
 from backcast.scenes.forecast import Case
 from backcast.scenes.grammar import Labelling, Listing
 from backcast.scenes.guided import generate
-from backcast.scenes.ootsm import Adapting, adapt
+from backcast.scenes.ootsm import Adapting
 from backcast.scenes.ootsm.adapting import draw_row, loss_of
-from backcast.scenes.ootsm.language import Language, zero_shot
 from backcast.scenes.ootsm.prompts import Asker
 from backcast.scenes.problems import Clip, Clips, Vocabulary, read_clips
 from backcast.scenes.render import read_labelling, read_listing
-from backcast.scenes.score import tally
 
 MODEL = "smollm2"
 BEAM = Beam(1, 0.02)
@@ -116,28 +107,9 @@ def five_steps(clips: Clips, seed: int) -> dict[str, object]:
     return {"losses": losses, "lower": losses[-1] < losses[0], "CPU-s a step": round(spent, 1)}
 
 
-def beside(lm: LocalLM, clips: Clips, asked: list[Case], settings: Adapting) -> dict[str, object]:
-    """Persistence, zero-shot and fitted on the same frames."""
-    words, names = clips.vocabulary, {case.id for case in asked}
-    train = Clips(words, tuple(clip for clip in clips.clips if clip.id not in names))
-    markov = Markov.fit(train)
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.process_time()
-        fitted = adapt(MODEL, train, settings, Path(folder))
-        print(f"fit: {time.process_time() - start:.0f} CPU-s, {fitted.mixture}", flush=True)
-    alone: Language = replace(zero_shot(lm, markov), beam=BEAM)
-    models = {"persistence": Persistence(words), "markov": markov, "zero-shot": alone, "fitted": fitted}
-    found: dict[str, object] = {}
-    for name, model in models.items():
-        made = forecast_all(model, [(case.id, case.seen, case.future) for case in asked])
-        found[name] = show(name, tally(made, asked, words, RULES))
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("clips")
-    parser.add_argument("--steps", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -153,9 +125,6 @@ def main() -> None:
     result["five steps"] = five_steps(clips, options.seed)
     result["peak GB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2)
     print(result, flush=True)
-    if options.steps:
-        settings = Adapting(steps=options.steps, batch=2, held_out=2, fraction=0.8, seed=options.seed)
-        result["beside"] = {"settings": settings.__dict__, **beside(lm, clips, asked, settings)}
     print(write(f"scenes_smollm2_seed_{options.seed}", result))
 
 
