@@ -11,7 +11,7 @@ with it, it ends at 0.3 or above, and 15 points more of the questions that need 
 mistakes. Must hold: the share of looks that fail or miss ends higher without.
 
 Resumable. Writes ``results/vision_curiosity.json`` or ``results/vision_corrections.json``.
-Run: python benchmarks/effects/vision_curiosity.py WORK [--seeds 3] [--steps 60] [--uncorrected]
+Run: python benchmarks/effects/vision_curiosity.py WORK [--seeds 0 1 2] [--steps 60] [--uncorrected]
 """
 
 import argparse
@@ -48,7 +48,7 @@ EYE, POINT = Eye(), Point()
 def main() -> None:
     given = parsed()
     kind = corrections if given.uncorrected else trap
-    seeds = [kind(given.work / f"seed-{seed}", seed, given) for seed in range(given.seeds)]
+    seeds = [kind(given.work / f"seed-{seed}", seed, given) for seed in given.seeds]
     held = {name: [seed["held"][name] for seed in seeds] for name in seeds[0]["held"]}
     settings = {name: value for name, value in vars(given).items() if name != "work"}
     name = "vision_corrections" if given.uncorrected else "vision_curiosity"
@@ -59,7 +59,7 @@ def main() -> None:
 def parsed(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--easy", type=float, default=0.7, help="share of the questions that need no look")
     parser.add_argument("--bad", type=float, default=0.8, help="share of the looks of the bad start that go elsewhere")
     parser.add_argument("--traces", type=int, default=800, help="of the bad start")
