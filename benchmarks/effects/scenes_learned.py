@@ -7,7 +7,7 @@ Each of five folds of groups is asked of models fitted on the others; weights, c
 there too, anew at each F, on clips that the member asked has not seen. What is done is kept in FOLDER and found again.
 "two-stage" lists objects from the chance of the best object F1 there, "two-stage .30" from the chance at which triplets
 are held, as the nearest windows do: below it no triplet is gained, above it some that are held are not listed.
---control fits on clips whose futures belong to other clips: what it gains over persistence is not from the past.
+--control fits on clips whose frames were dealt out among them, so that every future belongs to another clip.
 --permuted gives every class another's name, and every predicate that of another one of its group.
 """
 
@@ -71,16 +71,20 @@ def model_at(one: Asked, share: float) -> TwoStage:
     return model if share == one.settings.fraction else weighed(model, one.train, replace(one.settings, fraction=share))
 
 
-def shuffled(train: Clips, rng: np.random.Generator) -> Clips:
-    """Every clip goes on as another clip does, from its middle."""
-    order = rng.permutation(len(train.clips)).tolist()
-    found = []
-    for clip, other in zip(train.clips, (train.clips[i] for i in order), strict=True):
-        head, tail = clip.frames[: len(clip.frames) // 2], other.frames[len(other.frames) // 2 :]
-        last = head[-1].index if head else 0
-        frames = (*head, *(Frame(last + 1 + t, frame.objects) for t, frame in enumerate(tail)))
-        found.append(Clip(clip.id, frames, clip.split, clip.meta))
-    return Clips(train.vocabulary, tuple(found))
+def dealt(train: Clips, rng: np.random.Generator) -> Clips:
+    """Every frame goes to another clip, at the same place in it: nothing follows what it did follow.
+
+    What comes late in the longest clips and has no other clip to go to is left out.
+    """
+    longest = max(len(clip.frames) for clip in train.clips)
+    found: list[list[Frame]] = [[] for _ in train.clips]
+    for t in range(longest):
+        there = rng.permutation([i for i, clip in enumerate(train.clips) if len(clip.frames) > t]).tolist()
+        if len(there) < 2:
+            break
+        for mine, other in zip(there, there[1:] + there[:1], strict=True):
+            found[mine].append(replace(train.clips[mine].frames[t], objects=train.clips[other].frames[t].objects))
+    return replace(train, clips=tuple(replace(c, frames=tuple(f)) for c, f in zip(train.clips, found, strict=True)))
 
 
 def permuted(clips: Clips, rng: np.random.Generator) -> Clips:
@@ -143,7 +147,7 @@ def main() -> None:
         for number in options.folds:
             inside = set(folds(usable, 5, 0)[number])
             train = Clips(clips.vocabulary, tuple(c for i, c in enumerate(usable) if i not in inside))
-            train = shuffled(train, np.random.default_rng(options.seed)) if options.control else train
+            train = dealt(train, np.random.default_rng(options.seed)) if options.control else train
             keep = options.keep / f"fold-{number}-{options.seed}{kind}"
             one = Asked(train, [usable[i] for i in sorted(inside)], settings, keep)
             print(f"F = {share}, fold {number}", flush=True)
@@ -179,6 +183,8 @@ def summed(whole: dict[str, list[Tally]]) -> dict[str, object]:
             lines = [(line["horizon"], line["frames"], line["modes"]["no"]["R@10"]) for line in by_horizon(one)]
             result[f"{what} {name}"] = lines
             print(what, name, lines, flush=True)
+        result[f"horizons, clips alike {name}"] = clips_alike(found[name])
+        print("horizons, clips alike", name, clips_alike(found[name]), flush=True)
     return result
 
 
@@ -209,6 +215,13 @@ def long_ones(found: Tally) -> Tally:
     return replace(found, ids=ids, sums={name: value[kept] for name, value in found.sums.items()})
 
 
+def clips_alike(found: Tally) -> list[float]:
+    """R@10 by horizon bin of the clips that reach every bin, one voice a clip: a bin's frames are mostly those of the
+    longest clips, and which those are changes from bin to bin."""
+    each = metric(long_ones(found).sums, "no R@10")
+    return [round(float(x), 4) for x in np.nanmean(each, 0)]
+
+
 def answers(model: object, asked: list[Case]) -> list[GraphForecast]:
     return forecast_all(model, [(case.id, case.seen, case.future) for case in asked])  # type: ignore[arg-type]
 
@@ -220,7 +233,7 @@ def show(name: str, found: Tally) -> dict[str, float]:
 
 
 def controlled(one: Asked, share: float) -> dict[str, Tally]:
-    """Persistence and the model whose futures belonged to other clips."""
+    """Persistence and the model that was fitted on dealt frames."""
     asked, _ = cases(one.test, share)
     model = model_at(one, share)
     rows = {"persistence": answers(Persistence(model.vocabulary), asked), "two-stage": answers(model, asked)}

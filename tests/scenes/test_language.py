@@ -255,7 +255,7 @@ def test_command_line(tiny_llama, tmp_path, capsys):
         (["fit", train, "--out", model], "holds a model already"),
         (["fit", train, "--out", model + "2", "--model", tiny_llama, "--width", 8], "--width does nothing for a lang"),
         (["fit", train, "--out", model + "2", "--rank", 8], "--rank does nothing for the tiny"),
-        (["fit", train, "--out", model + "2", "--model", tiny_llama, "--beta", 2], "beta must lie"),
+        (["fit", train, "--out", model + "2", "--model", tiny_llama, "--beta", 2], "beta 2.0: give a number"),
         (["fit", train, "--out", model + "2", "--model", "smolm2"], "unknown model 'smolm2'"),
         (["score", test, "--model", "markof", "--train", train], "unknown model 'markof'"),
     ):

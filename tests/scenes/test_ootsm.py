@@ -16,7 +16,7 @@ from backcast.scenes.score import Rules, metric, tally
 
 torch = pytest.importorskip("torch")
 
-from backcast.scenes.ootsm import Settings, TwoStage, fit  # noqa: E402
+from backcast.scenes.ootsm import Adapting, Settings, TwoStage, fit  # noqa: E402
 from backcast.scenes.ootsm.decoder import Decoder  # noqa: E402
 from backcast.scenes.ootsm.encode import ABSENT, BESIDE, Encoder  # noqa: E402
 from backcast.scenes.ootsm.losses import (  # noqa: E402
@@ -229,7 +229,7 @@ def test_command_line(tmp_path, capsys):
     for words, said in (
         (["score", str(train), "--model", model], "was fitted on clip"),
         (["fit", str(train), "--out", model], "holds a model already"),
-        (["fit", str(train), "--out", model + "2", "--beta", "2"], "beta must lie"),
+        (["fit", str(train), "--out", model + "2", "--beta", "2"], "beta 2.0: give a number from 0 to 1"),
         (["fit", str(train), "--out", model + "2", "--horizon", "1"], "between 0 and 1"),
     ):
         assert main(["scene", *words]) == 2
@@ -358,3 +358,22 @@ def test_members_forecast_what_they_have_not_seen():
         asked += mine
         made += [blind.answers(case.id, case.seen, [frame.index for frame in case.future]) for case in mine]
     assert mix_weights(made, asked, WORDS) == model.mixture
+
+
+@pytest.mark.parametrize(
+    ("made", "given", "said"),
+    [
+        (Settings, {"steps": 0}, "steps 0: give at least 1"),
+        (Settings, {"width": 30}, "width 30: give a multiple of 4"),
+        (Settings, {"parts": 1}, "parts 1: give 2 or more"),
+        (Settings, {"dropout": 1.0}, "dropout 1.0: give a number from 0 to below 1"),
+        (Settings, {"transition": -1.0}, "transition -1.0: give 0 or more"),
+        (Adapting, {"held_out": 0}, "held-out 0: give at least 1"),
+        (Adapting, {"beta": 1.5}, "beta 1.5: give a number from 0 to 1"),
+        (Adapting, {"rate": float("nan")}, "rate nan: give a number above 0"),
+    ],
+)
+def test_settings_that_cannot_be(made, given, said):
+    """The setting, its value, and what to give."""
+    with pytest.raises(ValueError, match=said):
+        made(**given)

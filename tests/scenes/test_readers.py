@@ -231,10 +231,15 @@ def test_detector_keeps_a_label():
 
 def test_unknown_layouts(tmp_path):
     """What no reader knows is said in one line."""
-    for source, said in (("houshold", "did you mean 'household'"), (str(tmp_path), "holds none of")):
+    for source, said in (("houshold", "did you mean 'household'"), (str(tmp_path), "say --layout, one of")):
         with pytest.raises(BadInput, match=said):
             guess(source)
     (tmp_path / "x.txt").write_text("")
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    (folder / "graphs.json").write_text("{}")
+    with pytest.raises(BadInput, match=r"name a file, such as '.*graphs\.json'"):
+        read_any(str(folder))
     with pytest.raises(BadInput, match=r"no layout known by '\.txt'"):
         guess(str(tmp_path / "x.txt"))
     with pytest.raises(BadInput, match="unknown layout 'quad'; did you mean 'quads'"):

@@ -1,5 +1,6 @@
 """Scores: the worked table, the plain loops as oracle, order, bootstrap, populations."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -8,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backcast.core.errors import BadInput
-from backcast.scenes.forecast import Case, GraphForecast, certain
+from backcast.scenes.counts import Persistence, forecast_all
+from backcast.scenes.forecast import Case, GraphForecast, cases, certain
 from backcast.scenes.problems import ACTION_GENOME, Frame, Group, Vocabulary
+from backcast.scenes.problems.household import make_household
 from backcast.scenes.score import COMPAT, MODES, Rules, by_horizon, interval, mean_recall, metric, summary, tally
 from tests.scenes import plain, worked
 
@@ -110,6 +113,25 @@ def test_equal_to_plain_loops(seed):
             assert got == pytest.approx(want, abs=1e-12)
     if sums["novel tp"] + sums["novel fp"] + sums["novel fn"]:
         assert float(metric(sums, "novel f1")) == pytest.approx(plain.novel_f1(forecasts, asked))
+
+
+def test_copying_by_horizon():
+    """Copying the last frame, counted by plain loops in each horizon bin, and never better further ahead."""
+    clips = make_household(60, seed=7)
+    asked, _ = cases(clips.clips, 0.3)
+    shares: dict[str, list[float]] = {}
+    for case in asked:
+        copied = sorted((o, r) for o, held in case.seen[-1].objects.items() for r in held)[:10]
+        for ahead, frame in enumerate(case.future, 1):
+            true = {(o, r) for o, held in frame.objects.items() for r in held}
+            name = "1" if ahead == 1 else "2-3" if ahead < 4 else "4-8" if ahead < 9 else "9+"
+            shares.setdefault(name, []).append(len(true & set(copied)) / len(true))
+    made = forecast_all(Persistence(clips.vocabulary), [(case.id, case.seen, case.future) for case in asked])
+    lines = by_horizon(tally(made, asked, clips.vocabulary, Rules(ks=(10,), modes=("no",))))
+    found = [line["modes"]["no"]["R@10"] for line in lines]
+    assert found == pytest.approx([np.mean(shares[line["horizon"]]) for line in lines])
+    assert all(after < before + 0.01 for before, after in itertools.pairwise(found))
+    assert len(found) == 4
 
 
 def test_nothing_is_changed_and_order_does_not_matter():

@@ -48,6 +48,26 @@ def test_every_untrained_answer_is_one():
     assert one.listed.shape == (39, 37)
 
 
+def test_the_budget_is_the_writers():
+    """Half the tokens write the beginning of the same answer; frames behind its end repeat the last one written."""
+    torch.manual_seed(0)
+    encoder = Encoder(ACTION_GENOME)
+    short = S.Writer(encoder.size, 16, 1, 0.0, budget=100).eval()
+    long = S.Writer(encoder.size, 16, 1, 0.0, budget=200).eval()
+    with torch.no_grad():
+        short.place.weight.copy_(long.place.weight[100:300])
+    short.load_state_dict({k: v for k, v in long.state_dict().items() if "place" not in k}, strict=False)
+    models = [S.SingleStage(encoder, writer) for writer in (short, long)]
+    a, b = (model.forecast("x", (Frame(0, {5: (0, 3, 9)}),), list(range(1, 40))) for model in models)
+    assert [model.truncated for model in models] == [1, 1]
+    last = int(np.flatnonzero((a.predicates != a.predicates[-1]).any((1, 2))).max()) + 1
+    assert 0 < last < 39
+    assert np.allclose(a.predicates[:last], b.predicates[:last], atol=1e-6)
+    assert not np.allclose(a.predicates[last:], b.predicates[last:], atol=1e-6)
+    with pytest.raises(ValueError, match="a prompt alone may take 96"):
+        fit_single(make_household(2), budget=96)
+
+
 def test_loss_counts_the_answer_alone():
     """The mean of -log p over the answer's tokens, whatever the other rows' lengths."""
     torch.manual_seed(0)

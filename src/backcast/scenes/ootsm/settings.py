@@ -31,12 +31,14 @@ class Settings:
     """Of everything."""
 
     def __post_init__(self) -> None:
-        if min(self.width, self.layers, self.steps, self.batch) < 1 or self.width % 4:
-            raise ValueError("width, layers, steps and batch must be positive, width a multiple of 4")
+        _positive(self, "width", "layers", "steps", "batch")
+        _shares(self)
+        if self.width % 4:
+            raise ValueError(f"width {self.width}: give a multiple of 4")
         if self.parts < 2:
-            raise ValueError("parts must be 2 or more: each is forecast by a member that has not seen it")
-        if not (0 <= self.beta <= 1 and 0 <= self.dropout < 1) or self.transition < 0 or self.rate <= 0:
-            raise ValueError("beta must lie in [0, 1], dropout in [0, 1), transition be 0 or more, rate above 0")
+            raise ValueError(f"parts {self.parts}: give 2 or more; each is forecast by a member that has not seen it")
+        if self.transition < 0:
+            raise ValueError(f"transition {self.transition}: give 0 or more")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,20 @@ class Adapting:
     """Of everything."""
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.batch, self.rank, self.held_out) < 1:
-            raise ValueError("steps, batch, rank and held-out must be positive")
-        if not (0 <= self.beta <= 1 and 0 <= self.dropout < 1) or self.rate <= 0:
-            raise ValueError("beta must lie in [0, 1], dropout in [0, 1), rate above 0")
+        _positive(self, "steps", "batch", "rank", "held_out")
+        _shares(self)
+
+
+def _positive(settings: Settings | Adapting, *names: str) -> None:
+    for name in names:
+        if getattr(settings, name) < 1:
+            raise ValueError(f"{name.replace('_', '-')} {getattr(settings, name)}: give at least 1")
+
+
+def _shares(settings: Settings | Adapting) -> None:
+    if not 0 <= settings.beta <= 1:
+        raise ValueError(f"beta {settings.beta}: give a number from 0 to 1")
+    if not 0 <= settings.dropout < 1:
+        raise ValueError(f"dropout {settings.dropout}: give a number from 0 to below 1")
+    if not settings.rate > 0:
+        raise ValueError(f"rate {settings.rate}: give a number above 0")

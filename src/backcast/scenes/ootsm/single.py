@@ -26,16 +26,17 @@ from backcast.scenes.problems.vocabulary import Vocabulary
 END = ABSENT
 """Nothing follows; the mark is not used in a scene's prompt."""
 BUDGET = 256
-"""Tokens of prompt and answer together; both stages of the other model read 112 at most for each question."""
+"""Tokens of prompt and answer together; the two stages read at most 112 of one prompt and its questions."""
 
 
 class Writer(nn.Module):
     """Token numbers (B, L), 0 pads on the right, and the length of each prompt, to logits (B, L, tokens)."""
 
-    def __init__(self, tokens: int, width: int, layers: int, dropout: float) -> None:
+    def __init__(self, tokens: int, width: int, layers: int, dropout: float, budget: int = BUDGET) -> None:
         super().__init__()
+        self.budget = budget
         self.embed = nn.Embedding(tokens, width)
-        self.place = nn.Embedding(2 * BUDGET, width)
+        self.place = nn.Embedding(2 * budget, width)
         self.blocks = nn.ModuleList(Block(width, 4, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.bias = nn.Parameter(torch.zeros(tokens))
@@ -45,7 +46,7 @@ class Writer(nn.Module):
     def forward(self, tokens: Tensor, prompts: Tensor) -> Tensor:
         """Places count from the prompt's end, backwards and forwards."""
         length = tokens.shape[1]
-        x = self.embed(tokens) + self.place(torch.arange(length) - prompts[:, None] + BUDGET)
+        x = self.embed(tokens) + self.place(torch.arange(length) - prompts[:, None] + self.budget)
         mask = torch.ones(length, length).tril().bool() & (tokens != 0)[:, None, :]
         mask |= torch.eye(length).bool()
         for block in self.blocks:
@@ -120,6 +121,7 @@ class SingleStage:
 
     encoder: Encoder
     writer: Writer = field(repr=False)
+    """Its ``budget`` is the most tokens that prompt and answer may take together."""
     truncated: int = 0
     """Answers so far that did not fit into the budget."""
 
@@ -131,7 +133,7 @@ class SingleStage:
         predicates = np.zeros((*objects.shape, len(words.predicates)))
         tokens = self.encoder.scene(seen)
         prompt, place = torch.tensor([len(tokens)]), Place(self.encoder, len(index))
-        while len(tokens) < BUDGET and (len(tokens) == int(prompt) or tokens[-1] != END):
+        while len(tokens) < self.writer.budget and (len(tokens) == int(prompt) or tokens[-1] != END):
             legal = place.allowed()
             p = self.writer(torch.tensor([tokens]), prompt)[0, -1, legal].softmax(-1)
             best = int(p.argmax())
@@ -151,12 +153,18 @@ class SingleStage:
         return GraphForecast(name, np.array(index), objects, predicates, objects > 0)
 
 
-def fit_single(clips: Clips, settings: Settings = Settings()) -> SingleStage:  # noqa: B008
-    """Fits a writer for as many steps as both stages of one member take together, on the same draws of clips."""
+def fit_single(clips: Clips, settings: Settings = Settings(), budget: int = BUDGET) -> SingleStage:  # noqa: B008
+    """Fits a writer for as many steps as both stages of one member take together, on the same draws of clips.
+
+    Answers are cut off where prompt and answer have ``budget`` tokens. Raises ValueError for a budget that a prompt
+    alone may fill.
+    """
     encoder = Encoder(clips.vocabulary)
+    if budget <= encoder.limit:
+        raise ValueError(f"a budget of {budget} tokens: a prompt alone may take {encoder.limit}")
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng([settings.seed, 3])
-    writer = Writer(encoder.size, settings.width, settings.layers, settings.dropout)
+    writer = Writer(encoder.size, settings.width, settings.layers, settings.dropout, budget)
     steps = 2 * settings.steps
     descent = Descent(writer, settings.rate, steps)
     usable = [clip for clip in clips.clips if len(clip.frames) > 1]
@@ -179,7 +187,7 @@ def _loss(writer: Writer, rows: list[tuple[list[int], list[int]]]) -> Tensor:
     rows = sorted(rows, key=lambda row: len(row[0]) + len(row[1]))
     for start in range(0, len(rows), 6):
         some = rows[start : start + 6]
-        texts = [torch.tensor((prompt + said)[:BUDGET]) for prompt, said in some]
+        texts = [torch.tensor((prompt + said)[: writer.budget]) for prompt, said in some]
         prompts = torch.tensor([len(prompt) for prompt, _ in some])
         tokens = nn.utils.rnn.pad_sequence(texts, batch_first=True)
         logits = writer(tokens[:, :-1], prompts)

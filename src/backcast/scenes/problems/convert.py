@@ -69,7 +69,9 @@ def guess(source: str) -> str:
             return "virtualhome"
         if any(path.glob("*.npz")):
             return "detector"
-        raise BadInput(f"'{source}' holds none of {OBJECTS}, VirtualHome's {PROGRAMS}, or .npz files; say --layout")
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in (".json", ".jsonl", ".csv", ".whl"))
+        say = f"name a file, such as '{files[0]}'" if files else f"say --layout, one of {', '.join(READERS)}"
+        raise BadInput(f"'{source}' holds none of {OBJECTS}, VirtualHome's {PROGRAMS}, or .npz files; {say}")
     if not path.exists():
         known = ("household", "virtualhome")
         raise BadInput(f"no such file or folder: '{source}'{nearest(source, known)}")
