@@ -166,6 +166,7 @@ def _missed(share: Any) -> tuple[float | None, float | None, float | None]:
 
 
 def _trainer(out: Path, begin: Path, learn: Sequence[Asked], training: Training, parts: Mapping[str, Any]) -> Any:
+    import torch
     from datasets import Dataset
     from transformers import PrinterCallback
 
@@ -196,7 +197,7 @@ def _trainer(out: Path, begin: Path, learn: Sequence[Asked], training: Training,
         "disable_tqdm": True,
         "bf16": False,
         "use_cpu": ranks.on_cpu(),
-        "dataloader_pin_memory": not ranks.on_cpu(),
+        "dataloader_pin_memory": torch.cuda.is_available(),
         "ddp_find_unused_parameters": sees(learn),  # a text may come without a picture
     }
     if training.lora:
