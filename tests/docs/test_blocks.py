@@ -56,17 +56,6 @@ NEEDS = (
 )
 """Why a command may be left out; anything else must run."""
 
-NOT_YET = (
-    "docs/games.md",
-    "docs/index.md",
-    "docs/methods/hlgp.md",
-    "docs/methods/reer.md",
-    "docs/methods/wgm.md",
-    "docs/serve.md",
-)
-"""Pages whose commands were corrected and have not been run again since, for lack of machine time."""
-
-
 @pytest.fixture
 def place(tmp_path, monkeypatch, tiny_llama):
     """A folder with every file that the pages name; the models are tiny."""
@@ -118,7 +107,7 @@ def run(words, model, block):
     assert code in (0, None), f"{where}\n{said.getvalue()[-1500:]}"
 
 
-@pytest.mark.parametrize("page", [page for page in pages.pages() if pages.blocks(page) and page not in NOT_YET])
+@pytest.mark.parametrize("page", [page for page in pages.pages() if pages.blocks(page)])
 def test_the_blocks_of_a_page_run_in_order(page, place, tiny_llama, monkeypatch):
     """Files are written, commands end with code 0, snippets run; what one block leaves the next one finds."""
     names = {}
