@@ -56,6 +56,7 @@ NEEDS = (
 )
 """Why a command may be left out; anything else must run."""
 
+
 @pytest.fixture
 def place(tmp_path, monkeypatch, tiny_llama):
     """A folder with every file that the pages name; the models are tiny."""
