@@ -36,7 +36,8 @@ SMALLER = {
     "backcast run routing": "--seconds 1",
     "backcast run splitquant": "--windows 2 --context 128",
     "backcast run story": f"{SEARCH} --search.max-overlap 1 --search.last-share none --sft.samples 1 "
-    "--sft.sample-tokens 8 --judging.thinking-tokens 8 --validation 1",
+    "--sft.sample-tokens 8 --judging.thinking-tokens 8 --validation 1 --grpo.steps 1 --grpo.prompts 1 --grpo.group 4 "
+    "--grpo.micro 4 --grpo.longest 8 --grpo.measured 2 --grpo.lora 4 --answers 1 --sft.epochs 0.2 --sft.max-length 256",
     "backcast run study": "--dry-run",
     "backcast run wgm": "--windows 2 --context 128",
     "backcast scene convert household": "--count 30",
