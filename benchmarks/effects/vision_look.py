@@ -7,7 +7,7 @@ without, and with tools that bring a random part, grey, or the right part. Must 
 10 % of the image.
 
 Resumable: eye, pointing and warm start go on from their checkpoints in WORK. Writes ``results/vision_look.json``.
-Run: python benchmarks/effects/vision_look.py WORK [--seeds 3] [--test 200] [--single]
+Run: python benchmarks/effects/vision_look.py WORK [--seeds 0 1 2] [--test 200] [--single]
 """
 
 import argparse
@@ -38,14 +38,14 @@ DEMANDED = {"on": (0.85, 1.0), "off": (0.05, 0.2), "random": (0.0, 0.25), "oracl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--test", type=int, default=200, help="scenes that the model is asked about")
     parser.add_argument("--traces", type=int, default=2_000)
     parser.add_argument("--epochs", type=float, default=WARM.epochs)
     parser.add_argument("--single", action="store_true", help="traces without mistakes (the paper's ablation)")
     parser.add_argument("--name", default="vision_look")
     given = parser.parse_args()
-    seeds = [one_seed(given.work / f"seed-{seed}", seed, given) for seed in range(given.seeds)]
+    seeds = [one_seed(given.work / f"seed-{seed}", seed, given) for seed in given.seeds]
     figures = {key: over_seeds([seed[key] for seed in seeds]) for key in DEMANDED}
     held = {key: [low <= seed[key] <= high for seed in seeds] for key, (low, high) in DEMANDED.items()}
     settings = {"traces": given.traces, "epochs": given.epochs, "single": given.single, "eye": Eye().steps}

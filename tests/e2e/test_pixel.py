@@ -35,7 +35,14 @@ def test_a_run_on_generated_scenes(whole):
     vitals = {row["name"] for row in found["vitals"]}
     assert {"eye/colour", "point/x", "curiosity/rapr", "curiosity/silent", "judge/looked", "groups/effective"} <= vitals
     page = (out / "report.html").read_text()
-    for words in ("Is it the looking?", "Warm-start traces", "The eye", "Pointing", "further-zoom", "data:image/jpeg"):
+    for words in (
+        "Is it the looking?",
+        "Warm-start traces",
+        "The eye",
+        "Lessons in looking",
+        "further-zoom",
+        "data:image/jpeg",
+    ):
         assert words in page, words
     lines = [json.loads(line) for line in (out / "2-traces" / "traces.jsonl").read_text().splitlines()]
     assert len(lines) == 8

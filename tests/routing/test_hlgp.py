@@ -1,5 +1,8 @@
 """The any-time solver: feasibility everywhere, monotone levels, determinism, warm starts, groups, interruption."""
 
+import os
+import signal
+import threading
 from itertools import pairwise
 
 import numpy as np
@@ -153,3 +156,31 @@ def test_bad_settings_and_starts_are_one_line(tools):
     with pytest.raises(BadInput, match="a sweep needs coordinates"):
         solve(matrix, settings=quick(start="sweep"))
     assert solve(matrix, settings=quick(iterations=10)).cost == 4
+
+
+def test_a_long_budget_begins_with_short_coolings():
+    """Up to a minute there are two; an hour begins with one of under six seconds, each next one four times as long."""
+    from backcast.routing.hlgp import _coolings
+    from backcast.routing.search.anneal import Schedule
+
+    assert _coolings(0.0, Schedule(60.0, None, "cpu")) == [0.0, 0.1, 1.0]
+    assert _coolings(0.0, Schedule(None, 10**9, "cpu")) == [0.0, 0.1, 1.0]
+    ends = [3600 * share for share in _coolings(0.0, Schedule(3600.0, None, "cpu"))]
+    assert ends == pytest.approx([0.0, 1.40625 * 4, 22.5, 90.0, 360.0, 3600.0])
+    later = _coolings(0.5, Schedule(3600.0, None, "cpu"))
+    assert later[0] == 0.5
+    assert later[-1] == 1.0
+    assert later == sorted(later)
+
+
+def test_a_search_of_an_hour_that_is_ended_soon_has_good_routes():
+    """Ctrl-C after eight seconds: about as good as one second that was planned for, far below savings."""
+    instance = uniform(200, np.random.default_rng(5))
+    short = solve(instance, 1.0, Settings(clock="cpu"))
+    timer = threading.Timer(8.0, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    long = solve(instance, 3600.0)
+    timer.join()
+    assert long.interrupted
+    assert long.cost < 1.02 * short.cost
+    assert long.cost < 0.98 * long.start_cost

@@ -22,7 +22,7 @@ from backcast.vision.problems.scenes import COLOURS, Tile, generate, generate_ti
 from backcast.vision.stages import template
 from backcast.vision.warmup.masks import mask
 from backcast.vision.warmup.mix import Aim
-from backcast.vision.warmup.traces import synthesise
+from backcast.vision.warmup.traces import RuleWriter, build, synthesise
 
 TINY = Shape(hidden=32, layers=1, heads=2, tower=16, tower_layers=1, patch=4, cells=3)
 
@@ -172,26 +172,59 @@ def test_a_teaching_that_was_cut_off_ends_as_if_whole(tmp_path):
     assert one.read_bytes() == other.read_bytes()
 
 
-def test_a_lesson_in_pointing_is_what_the_traces_of_its_tiles_say(parts):
-    """Token by token the first turns of real traces about new scenes; every tile of a scene is asked for."""
+def test_the_eye_is_shown_other_scenes_after_its_fresh_steps(tmp_path):
+    """Two teachings that differ in nothing else agree until the scenes change, and not after."""
+    logs = []
+    for fresh in (1, 9):
+        folder = tmp_path / str(fresh)
+        folder.mkdir()
+        eye = Eye(steps=2, batch=4, scenes=5, fresh=fresh, save_every=2)
+        teach(folder, make(template(), SCENES, AIM, TINY, 0), SCENES, eye, TINY, 0)
+        logs.append([row["loss"] for row in torch.load(folder / "eye.pt", weights_only=True)["log"]])
+    assert logs[0][0] == logs[1][0]
+    assert logs[0][1] != logs[1][1]
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_lesson_is_what_the_traces_of_its_tiles_say(parts, number):
+    """Token by token and pixel by pixel real traces about new scenes; every tile of a scene is asked for."""
     lm, settings = LocalSight(*parts), looking(TINY)
     lessons = point.Lessons(lm, SCENES, AIM, settings, 0)
-    inputs = lessons.batch(3, 4, False)
-    found = list(generate_tiles(2, HARD, random.Random("0:point:3").getrandbits(60)))
+    one = lessons.exercises[number]
+    kind = "single-pass" if one.name == "look" else "text-only"
+    inputs = lessons.batch(one, 3, 4, False)
+    found = list(generate_tiles(2, one.scenes, random.Random(f"0:{one.name}:3").getrandbits(60)))
     asked = [(problem, tile) for problem, tiles in found for tile in tiles]
-    for row, (problem, tile) in enumerate(asked):
-        one = make_problem(f"Which digit is on the {tile.colour} tile?", (str(tile.digit),), given=problem.given)
-        one = replace(one, box=tile.box)
-        (trace,), _ = synthesise([one], None, settings, 0, {"image": {"single-pass": 1.0}}, AIM)
-        masked = mask(lm, trace.turns[:2], trace.right[:2], trace.tools)
+    rows = []
+    for problem, tile in asked:
+        about = make_problem(f"Which digit is on the {tile.colour} tile?", (str(tile.digit),), given=problem.given)
+        trace = build(replace(about, box=tile.box), kind, random.Random(0), RuleWriter(), settings, AIM, number < 2)
+        rows.append((mask(lm, trace.turns, trace.right, trace.tools), [p for t in trace.turns for p in t.pictures]))
+    for row, (masked, _) in enumerate(rows):
         assert tuple(inputs["input_ids"][row].tolist()) == masked.ids
         assert tuple(inputs["labels"][row].tolist()) == masked.labels
-        pixels = lm.encode([masked.text], [trace.turns[0].pictures])["pixel_values"]
-        assert torch.equal(inputs["pixel_values"].view(4, -1)[row], pixels.flatten())
-    again, other = lessons.batch(3, 4, False), lessons.batch(4, 4, False)
+    pixels = lm.encode([masked.text for masked, _ in rows], [pictures for _, pictures in rows])["pixel_values"]
+    assert torch.equal(inputs["pixel_values"], pixels)
+    again, other = lessons.batch(one, 3, 4, False), lessons.batch(one, 4, 4, False)
     assert torch.equal(again["pixel_values"], inputs["pixel_values"])
     assert not torch.equal(other["pixel_values"], inputs["pixel_values"])
-    assert not torch.equal(lessons.batch(3, 4, True)["pixel_values"], inputs["pixel_values"])
+    assert not torch.equal(lessons.batch(one, 3, 4, True)["pixel_values"], inputs["pixel_values"])
+
+
+def test_a_lesson_adds_its_exercises_by_their_shares(parts):
+    lm = LocalSight(*parts)
+    lessons = point.Lessons(lm, SCENES, AIM, looking(TINY), 0)
+    with torch.no_grad():
+        value, told = lessons.lesson(5, 4, False)
+        each = [
+            lessons.loss(one, lessons.batch(one, 5, n, False))
+            for one, n in zip(lessons.exercises, (4, 2, 1), strict=True)
+        ]
+    assert float(value) == pytest.approx(
+        sum(w * float(v) for w, (v, _) in zip((1.0, 0.5, 0.25), each, strict=True)), rel=1e-5
+    )
+    assert told == {name: share for _, right in each for name, share in right.items()}
+    assert set(told) == {"x", "y", "look", "tell", "bare", "look named", "tell named"}
 
 
 def test_pointing_is_learnt_by_the_decoder_alone_and_goes_on_where_it_was_cut(tmp_path, monkeypatch):
@@ -204,17 +237,17 @@ def test_pointing_is_learnt_by_the_decoder_alone_and_goes_on_where_it_was_cut(tm
     log, right = point.teach(whole, first, SCENES, settings, looking(TINY), 0)
     assert torch.equal(eye, first[0].model.visual.pos_embed.weight)
     assert not torch.equal(embedding, first[0].get_input_embeddings().weight)
-    assert set(right) == {"x", "y", "named"}
+    assert set(right) == {"x", "y", "look", "tell", "bare", "look named", "tell named"}
 
-    real, count = point.Lessons.loss, iter(range(99))
+    real = point.Lessons.lesson
 
-    def stop(self, inputs):
-        if next(count) == 3:
+    def stop(self, step, count, alone):
+        if step == 3:
             raise KeyboardInterrupt
-        return real(self, inputs)
+        return real(self, step, count, alone)
 
     second = make(template(), SCENES, AIM, TINY, 0)
-    monkeypatch.setattr(point.Lessons, "loss", stop)
+    monkeypatch.setattr(point.Lessons, "lesson", stop)
     with pytest.raises(KeyboardInterrupt):
         point.teach(cut, second, SCENES, settings, looking(TINY), 0)
     monkeypatch.undo()
@@ -228,10 +261,11 @@ def test_the_head_names_the_place_at_the_colours_own_tokens(parts):
     """Its loss by hand from the states at the colour's tokens, beside the plain loss of the model."""
     lm, settings = LocalSight(*parts), looking(TINY)
     lessons, plain = (point.Lessons(lm, SCENES, AIM, settings, 0, naming) for naming in (0.3, 0.0))
-    inputs = lessons.batch(0, 2, False)
+    one = lessons.exercises[0]
+    inputs = lessons.batch(one, 0, 2, False)
     with torch.no_grad():
-        value, told = lessons.loss(inputs)
-        bare, shares = plain.loss(inputs)
+        value, told = lessons.loss(one, inputs)
+        bare, shares = plain.loss(one, inputs)
         given = {name: tensor for name, tensor in inputs.items() if name != "labels"}
         states = lm.model(**given, output_hidden_states=True).hidden_states[-1]
         assert bare == pytest.approx(float(lm.model(**inputs).loss), rel=1e-5)
@@ -240,12 +274,12 @@ def test_the_head_names_the_place_at_the_colours_own_tokens(parts):
         words = [lm.tokenizer.decode([token]) for token in inputs["input_ids"][row]]
         edges = [round(float(word) / AIM.grid) for word in words if point.NUMBER.fullmatch(word)][:2]
         for at in (at for at, word in enumerate(words) if word in COLOURS):
-            scores = lessons.head(states[row, at]).view(2, 21).log_softmax(-1).detach()
+            scores = lessons.head(states[row, at]).view(3, 31)[:2].log_softmax(-1).detach()
             losses += [-float(scores[axis, edge]) for axis, edge in enumerate(edges)]
             right += [int(scores[axis].argmax()) == edge for axis, edge in enumerate(edges)]
     assert len(losses) == 8  # two rows, the colour in question and call, two edges
     assert float(value - bare) == pytest.approx(0.3 * sum(losses) / 8, rel=1e-4)
-    assert told == {**shares, "named": sum(right) / 8}
+    assert told == {**shares, "look named": sum(right) / 8}
 
 
 def test_the_head_is_taught_and_thrown_away(tmp_path):

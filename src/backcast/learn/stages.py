@@ -147,17 +147,18 @@ def _fit(
 ) -> tuple[list[dict[str, Any]], list[Vital]]:
     """Trains and saves; the log and the vital signs. All processes do this at once, where there are several."""
     from backcast.learn.keeper import complete
+    from backcast.learn.sft.trainer import quiet
 
-    trainer = _trainer(folder / "trainer", begin, learn, training, {"reward_funcs": correct, **parts()})
-    saved = sorted(
-        filter(complete, (folder / "trainer").glob("checkpoint-*")), key=lambda path: int(path.name.split("-")[1])
-    )
-    with Progress(folder.name, training.steps) as bar:
-        trainer.add_callback(_shown(trainer, bar))
-        trainer.train(resume_from_checkpoint=str(saved[-1]) if saved else None)
-    if ranks.first():
-        _save(trainer, folder / "model", training)
-    return trainer.state.log_history, trainer.vitals()
+    with quiet():
+        trainer = _trainer(folder / "trainer", begin, learn, training, {"reward_funcs": correct, **parts()})
+        found = filter(complete, (folder / "trainer").glob("checkpoint-*"))
+        saved = sorted(found, key=lambda path: int(path.name.split("-")[1]))
+        with Progress(folder.name, training.steps) as bar:
+            trainer.add_callback(_shown(trainer, bar))
+            trainer.train(resume_from_checkpoint=str(saved[-1]) if saved else None)
+        if ranks.first():
+            _save(trainer, folder / "model", training)
+        return trainer.state.log_history, trainer.vitals()
 
 
 def _missed(share: Any) -> tuple[float | None, float | None, float | None]:
@@ -165,6 +166,7 @@ def _missed(share: Any) -> tuple[float | None, float | None, float | None]:
 
 
 def _trainer(out: Path, begin: Path, learn: Sequence[Asked], training: Training, parts: Mapping[str, Any]) -> Any:
+    import torch
     from datasets import Dataset
     from transformers import PrinterCallback
 
@@ -195,6 +197,7 @@ def _trainer(out: Path, begin: Path, learn: Sequence[Asked], training: Training,
         "disable_tqdm": True,
         "bf16": False,
         "use_cpu": ranks.on_cpu(),
+        "dataloader_pin_memory": torch.cuda.is_available(),
         "ddp_find_unused_parameters": sees(learn),  # a text may come without a picture
     }
     if training.lora:

@@ -99,7 +99,7 @@ def plan(settings: Settings) -> list[Plan]:
     if small:
         times = [
             settings.eye.steps * settings.eye.batch * 0.006
-            + settings.point.steps * settings.point.batch * 0.013
+            + settings.point.steps * settings.point.batch * 0.03
             + measured * 0.05,
             learnt * 0.02,
             rows * 0.05,

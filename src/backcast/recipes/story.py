@@ -133,10 +133,10 @@ def demo(model: str, quick: bool) -> Settings:
         limit=3,
         held_out_limit=2,
         search=replace(SMALL, max_steps=2, expansions=2, proposal_tokens=32),
-        sft=replace(SMALL_SFT, samples=0),
-        grpo=replace(GRPO, steps=2, measured=12),
+        sft=replace(SMALL_SFT, samples=0, epochs=1.0),
+        grpo=replace(GRPO, steps=2, group=6, micro=12, measured=10),
         answers=2,
-        judging=Judging(thinking_tokens=32),
+        judging=Judging(thinking_tokens=24),
     )
 
 

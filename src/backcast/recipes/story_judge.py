@@ -102,10 +102,11 @@ class Judge:
         return Judged(name, _megabytes(model), texts, second, pass_rates(lm, self.problems, settings.answers, sampling))
 
     def _gaps(self, mine: Judged, earlier: Sequence[Judged]) -> list[Gap]:
+        """Problems first, then texts: a rule has the last word on the former, the models themselves on the latter."""
         seed, name = self.settings.judging.seed, mine.name
         if not earlier:
             rows = writing_result(mine.texts, None, "the model itself", seed).gaps
-            return [*_of(name, rows), rate_gap(name, mine.problems, None, seed, "untouched model")]
+            return [rate_gap(name, mine.problems, None, seed, "untouched model"), *_of(name, rows)]
         start, previous = earlier[0], earlier[-1]
         rows = writing_result(mine.texts, start.texts, "each model itself", seed).gaps
         if mine.second is not None and start.second is not None:
@@ -113,7 +114,7 @@ class Judge:
             rows = [*rows, writing_result(mine.second, start.second, other, seed).gaps[0]]
         if previous is not start:  # how thinking and no thinking compare is told once, where thinking is learnt
             rows = [rows[0], *rows[4:]]
-        found = [*_of(name, rows), rate_gap(name, mine.problems, start.problems, seed)]
+        found = [rate_gap(name, mine.problems, start.problems, seed), *_of(name, rows)]
         if previous is start:
             return found
         note = f"against the model of stage {previous.name}"

@@ -39,8 +39,10 @@ HOT, COLD = 1.2, 0.04
 DENSE, RATE = 100.0, 1e5
 """Iterations a customer from which a cooling may begin at HOT, with fewer it begins cooler in proportion; and the
 iterations of a second, about."""
-FIRST_CYCLE = 0.1
-"""Share of the budget for a first, short cooling, so that a good solution is there early."""
+FIRST_CYCLE, EARLIER, SOON = 0.1, 0.25, 6.0
+"""The last cooling begins after this share of the budget, so that a good solution is there early. Where that would be
+after more than SOON seconds, shorter coolings go before it, each a quarter as long: whoever ends a search of an hour
+after ten seconds gets about what ten seconds give."""
 FLEET_SHARE = 0.05
 """Of the budget, for closing routes where the start has more than the demand needs."""
 LEVEL_SECONDS, LEVELS = 2.0, 20
@@ -257,7 +259,7 @@ def _improve(progress: Progress, settings: Settings) -> None:
     parts = min(settings.jobs, instance.size // SMALL_PART, len(fewer) // 2) if instance.coords is not None else 1
     unit = anneal.unit_of(ground)
     low = schedule.spent if schedule.iterations is None else 0.0
-    for k, (begin, end) in enumerate(pairwise([low, low + (1 - low) * FIRST_CYCLE, 1.0])):
+    for k, (begin, end) in enumerate(pairwise(_coolings(low, schedule))):
         if schedule.spent >= 1.0:
             break
         cycle = Cycle(begin, end, _hot(instance, schedule, end - begin) * unit, COLD * unit)
@@ -265,6 +267,14 @@ def _improve(progress: Progress, settings: Settings) -> None:
             _side_by_side(progress, replace(settings, seed=settings.seed + k), cycle, parts)
         else:
             _alone(progress, ground, cycle, settings.seed + k)
+
+
+def _coolings(low: float, schedule: Schedule) -> list[float]:
+    """Shares of the budget at which coolings begin, from ``low``, and 1.0, at which the last one ends."""
+    ends = [FIRST_CYCLE]
+    while schedule.iterations is None and ends[0] * (schedule.seconds or 0.0) > SOON:
+        ends.insert(0, ends[0] * EARLIER)
+    return [low, *(low + (1 - low) * end for end in ends), 1.0]
 
 
 def _hot(instance: Instance, schedule: Schedule, share: float) -> float:

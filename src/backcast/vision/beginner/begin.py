@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def begin_small(
     seed: int,
     shape: Shape = Shape(),  # noqa: B008
 ) -> StageResult:
-    """A stage: the small model is made, its eye is taught, then to point; its (still useless) answers are measured."""
+    """A stage: the small model is made, its eye is taught, then to look; its (still useless) answers are measured."""
     from backcast.vision.stages import start, template
 
     eye, point = lessons
@@ -62,8 +63,8 @@ def begin_small(
         log, found = pointing.teach(folder, parts, scenes, point, looking(shape), seed)
         right |= {f"point/{name}": value for name, value in found.items()}
         series = {name: points(log, name) for name in found}
-        curves = (*curves, Curve("Pointing", "step", "share of numbers right", series))
-        said.append(f"start: its decoder taught to point in {point.steps} steps of {point.batch} first turns")
+        curves = (*curves, Curve("Lessons in looking", "step", "share told right", series))
+        said.append(f"start: its decoder taught to look in {point.steps} steps of {point.batch} looks")
     result = start(folder, folder / "model", held, looking(shape))
     vitals = [Vital(name, right.get(name), 0.5, None, about) for name, about in _ABOUT.items() if _taught(name, point)]
     return replace(result, curves=curves, vitals=vitals, lineage=said)
@@ -75,12 +76,15 @@ _ABOUT = {
     "eye/digit": "The same of a digit that is large enough.",
     "point/x": "Share of boxes whose left edge is that of the tile asked for, to the grid, on scenes it has not seen.",
     "point/y": "The same of the upper edge.",
-    "point/named": "The same of both edges as a head names them at the colour's own tokens.",
+    "point/look": "Share of digits read right in a right look.",
+    "point/tell": "Share of digits told right from the whole, where the tile is large enough.",
+    "point/look named": "Share of edges that a head names right at the colour's own tokens.",
+    "point/tell named": "The same of digits that can be told from the whole.",
 }
 
 
 def _taught(name: str, point: Point) -> bool:
-    told = point.steps > 0 and (point.naming > 0 or name != "point/named")
+    told = point.steps > 0 and (point.naming > 0 or not name.endswith(" named"))
     return told or not name.startswith("point/")
 
 
@@ -111,11 +115,17 @@ def teach(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         heads = tower.Heads(shape.hidden)
-    pool = list(generate_tiles(settings.scenes, scenes, seed + 1))
+    mixed = replace(scenes, easy=settings.easy)
     pixels = (2 * shape.patch * shape.cells, shape.cells)
 
+    @lru_cache(maxsize=1)
+    def pool(number: int) -> list[Any]:
+        chance = random.Random(f"{seed}:eye:{number}")
+        return list(generate_tiles(settings.scenes, mixed, chance.getrandbits(60)))
+
     def lesson(step: int) -> tuple[Any, dict[str, float]]:
-        pictures, wanted = tower.lesson(pool, settings.batch, pixels, aim.side, random.Random(f"{seed}:{step}"))
+        chance = random.Random(f"{seed}:{step}")
+        pictures, wanted = tower.lesson(pool(step // settings.fresh), settings.batch, pixels, aim.side, chance)
         return tower.loss(heads, tower.features(model, processor, pictures), wanted)
 
     modules = {"eye": model.model.visual, "heads": heads}

@@ -1,12 +1,13 @@
-"""Pointing: a small decoder learns where to look, the first turn alone, on scenes that are never seen twice.
+"""Lessons in looking: a small decoder learns where to look and to read what it sees, on scenes never seen twice.
 
 On a set of traces seen again and again a decoder of this size learns each scene by heart instead of reading the place
-off the tile that is asked for. So a lesson shows new scenes, asks for every tile of each (the same picture, other
-words, another box), and begins with scenes of a single tile, where there is nothing to mix up.
+off the tile that is asked for, and the digit off the part. So a lesson shows new scenes, asks for every tile of each
+(the same picture, other words, another box), and begins with scenes of a single tile, where there is nothing to mix up.
+There are three kinds: a right look and what it shows, a tile large enough to be told from the whole, and no tools.
 
-The box's numbers alone did not teach it, in one run of two, which of two tiles is asked for: the way from the colour's
-word to the tile and on to the number has to be found at once. So a linear head names the box's place already at the
-colour's own tokens. It shortens that way, and is thrown away after the lessons.
+The tokens alone did not teach it which of two tiles is asked for: the way from the colour's word to the tile and on to
+the number has to be found at once. So a linear head names the box's place, or the digit that can be told, already at
+the colour's own tokens. It shortens that way, and is thrown away after the lessons.
 """
 
 import random
@@ -20,6 +21,7 @@ import torch
 
 from backcast.lm.local_sight import LocalSight
 from backcast.lm.small_sight import save_sight
+from backcast.lm.tiny import OPEN
 from backcast.vision.beginner.course import Course
 from backcast.vision.beginner.settings import AIM, Point
 from backcast.vision.beginner.tower import part
@@ -28,47 +30,65 @@ from backcast.vision.looker.boxes import Box
 from backcast.vision.looker.settings import LookSettings
 from backcast.vision.problems.scenes import COLOURS, Scenes, Tile, generate_tiles
 from backcast.vision.warmup.masks import IGNORED, mask
-from backcast.vision.warmup.mix import UNCORRECTED, Aim
-from backcast.vision.warmup.traces import WarmTrace, synthesise
+from backcast.vision.warmup.mix import Aim, Kind
+from backcast.vision.warmup.traces import RuleWriter, WarmTrace, build
 
 NUMBER = re.compile(r"\d+\.\d+")
 
 
 @dataclass(frozen=True)
 class Form:
-    """The first turn of a trace as tokens, with slots for the colour that is asked for and the box's four numbers."""
+    """A trace as tokens, with slots for the colour that is asked for, the box's numbers and the digit."""
 
     ids: tuple[int, ...]
     learnt: tuple[bool, ...]
     colours: tuple[int, ...]
     """Positions of the colour's token."""
     numbers: tuple[int, ...]
-    """Positions of x1, y1, x2, y2."""
+    """Positions of x1, y1, x2, y2, in the call and again in its result; none without a look."""
+    digits: tuple[int, ...]
+    """Positions of the answer's digit in the last turn."""
 
     @classmethod
     def of(cls, lm: LocalSight, trace: WarmTrace) -> "Form":
-        """The form of a trace's first turn."""
-        masked = mask(lm, trace.turns[:2], trace.right[:2], trace.tools)
+        """The form of a trace; raises ValueError where its vocabulary splits a slot."""
+        masked = mask(lm, trace.turns, trace.right, trace.tools)
         words = [lm.tokenizer.decode([token]) for token in masked.ids]
+        last = max(at for at, word in enumerate(words) if word == OPEN)
         colours = tuple(at for at, word in enumerate(words) if word in COLOURS)
         numbers = tuple(at for at, word in enumerate(words) if NUMBER.fullmatch(word))
-        if len(numbers) != 4 or not colours:
-            raise ValueError("the small model's vocabulary must hold every colour and every number of the grid")
-        return cls(masked.ids, tuple(label != IGNORED for label in masked.labels), colours, numbers)
+        digits = tuple(at for at, word in enumerate(words) if at > last and word == trace.problem.answer)
+        if len(numbers) != 8 * len(trace.views[1:]) or len(digits) != 2 or not colours:
+            raise ValueError("the small model's vocabulary must hold every colour, digit and number of the grid")
+        return cls(masked.ids, tuple(label != IGNORED for label in masked.labels), colours, numbers, digits)
 
-    def filled(self, lm: LocalSight, colour: str, numbers: Sequence[float]) -> list[int]:
-        """The tokens of the turn about another tile."""
+    def filled(self, lm: LocalSight, tile: Tile, numbers: Sequence[float]) -> list[int]:
+        """The tokens of the same conversation about another tile."""
         found = list(self.ids)
-        for at in self.colours:
-            found[at] = lm.tokenizer.convert_tokens_to_ids(colour)
-        for at, number in zip(self.numbers, numbers, strict=True):
-            found[at] = lm.tokenizer.convert_tokens_to_ids(str(round(number, 3)))
+        as_called, as_shown = [str(round(number, 3)) for number in numbers], [f"{number:.3f}" for number in numbers]
+        words = dict.fromkeys(self.colours, tile.colour) | dict.fromkeys(self.digits, str(tile.digit))
+        words |= dict(zip(self.numbers, [*as_called, *as_shown], strict=False))
+        for at, word in words.items():
+            found[at] = lm.tokenizer.convert_tokens_to_ids(word)
         return found
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One kind of lesson."""
+
+    name: str
+    share: float
+    """Of the batch, and weight of its loss."""
+    scenes: Scenes
+    form: Form
+    named: tuple[int, ...]
+    """Positions of the tokens that the head names at the colour's."""
 
 
 @dataclass
 class Lessons:
-    """First turns about scenes that are made on the way."""
+    """Conversations about scenes that are made on the way."""
 
     lm: LocalSight
     scenes: Scenes
@@ -76,29 +96,49 @@ class Lessons:
     settings: LookSettings
     seed: int
     naming: float = 0.3
-    """Weight of the loss of ``head``, which names the box's place at the colour's own tokens. 0: without."""
+    """Weight of the loss of ``head``, which names place or digit at the colour's own tokens. 0: without."""
 
     def __post_init__(self) -> None:
-        self.scenes = replace(self.scenes, easy=0.0)
-        first, _ = next(generate_tiles(1, self.scenes, self.seed))
-        (trace,), _ = synthesise([first], None, self.settings, 0, {"image": UNCORRECTED}, self.aim)
-        self.form = Form.of(self.lm, trace)
-        self.side = trace.turns[0].pictures[0].width
+        self.exercises = (
+            self._exercise("look", 1.0, 0.0, "single-pass"),
+            self._exercise("tell", 0.5, 1.0, "text-only"),
+            self._exercise("bare", 0.25, 0.5, "text-only"),
+        )
         numbers = [text for text in grid_numbers(self.aim.grid) if text == str(float(text))]
-        self.places = torch.tensor(self.lm.tokenizer.convert_tokens_to_ids(numbers))
-        """Tokens of the numbers that a left or upper edge may have."""
+        self.names = torch.tensor(self.lm.tokenizer.convert_tokens_to_ids([*numbers, *map(str, range(10))]))
+        """Tokens that the head may name: the numbers of a left or upper edge, and digits."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            self.head = torch.nn.Linear(self.lm.model.config.text_config.hidden_size, 2 * len(numbers))
+            self.head = torch.nn.Linear(self.lm.model.config.text_config.hidden_size, 3 * len(self.names))
+            """To what it names as left edge, upper edge and digit."""
 
-    def batch(self, step: int, count: int, alone: bool) -> dict[str, torch.Tensor]:
-        """Inputs and labels of ``count`` turns, the same for the same step; ``alone``: scenes of a single tile."""
-        scenes = replace(self.scenes, tiles=1) if alone else self.scenes
+    def _exercise(self, name: str, share: float, easy: float, kind: Kind) -> Exercise:
+        scenes = replace(self.scenes, easy=easy)
+        problem, _ = next(generate_tiles(1, scenes, self.seed))
+        trace = build(problem, kind, random.Random(0), RuleWriter(), self.settings, self.aim, name != "bare")
+        assert trace is not None, "neither kind needs room for a mistake"
+        self.side = trace.turns[-2].pictures[0].width
+        form = Form.of(self.lm, trace)
+        named = {"look": form.numbers[:2], "tell": form.digits[:1], "bare": ()}[name]
+        return Exercise(name, share, scenes, form, named)
+
+    def lesson(self, step: int, count: int, alone: bool) -> tuple[torch.Tensor, dict[str, float]]:
+        """(weighted loss of all exercises, shares of what was right) for ``count`` looks and shares of the others."""
+        total, told = torch.zeros(()), dict[str, float]()
+        for one in self.exercises:
+            value, right = self.loss(one, self.batch(one, step, max(1, round(count * one.share)), alone))
+            total, told = total + one.share * value, told | right
+        return total, told
+
+    def batch(self, one: Exercise, step: int, count: int, alone: bool) -> dict[str, torch.Tensor]:
+        """Inputs and labels of ``count`` conversations, the same for the same step; ``alone``: a single tile each."""
+        scenes = replace(one.scenes, tiles=1) if alone else one.scenes
         pictures, ids = [], []
-        for picture, tile, whole in self._asked(scenes, f"{self.seed}:point:{step}"):
-            right = self.aim.at(Box(*tile.box, frame="own"), whole)
-            pictures.append(picture)
-            ids.append(self.form.filled(self.lm, tile.colour, right.in_frame("unit", whole).numbers))
+        for image, tile in self._asked(scenes, f"{self.seed}:{one.name}:{step}"):
+            right = self.aim.at(Box(*tile.box, frame="own"), image.size)
+            shown = [(0, 0, *image.size), right.numbers] if one.form.numbers else [(0, 0, *image.size)]
+            pictures += [part(image, (), box, self.side)[0] for box in shown]
+            ids.append(one.form.filled(self.lm, tile, right.in_frame("unit", image.size).numbers))
             if len(ids) == count:
                 break
         tokens = torch.tensor(ids)
@@ -109,37 +149,35 @@ class Lessons:
             "mm_token_type_ids": (tokens == self.lm.model.config.image_token_id).int(),
             "pixel_values": found["pixel_values"],
             "image_grid_thw": found["image_grid_thw"],
-            "labels": tokens.masked_fill(~torch.tensor(self.form.learnt), IGNORED),
+            "labels": tokens.masked_fill(~torch.tensor(one.form.learnt), IGNORED),
         }
 
-    def _asked(self, scenes: Scenes, name: str) -> Iterator[tuple[Any, Tile, tuple[int, int]]]:
-        """(the scene as shown, a tile of it, the scene's own size), tile after tile, scene after scene."""
+    def _asked(self, scenes: Scenes, name: str) -> Iterator[tuple[Any, Tile]]:
+        """(a scene, a tile of it), tile after tile, scene after scene."""
         for problem, tiles in generate_tiles(1 << 30, scenes, random.Random(name).getrandbits(60)):
             image = problem.media().images[0]
-            picture, _ = part(image, (), (0, 0, image.width, image.height), self.side)
             for tile in tiles:
-                yield picture, tile, image.size
+                yield image, tile
 
-    def loss(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, float]]:
-        """(cross-entropy a learnt token and, weighted, of the head; shares of right numbers and of right heads)."""
+    def loss(self, one: Exercise, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, float]]:
+        """(cross-entropy a learnt token and, weighted, of the head; shares of right numbers, digits and heads)."""
         labels = inputs["labels"][:, 1:]
         plain = {name: value for name, value in inputs.items() if name != "labels"}
         states = self.lm.model.model(**plain).last_hidden_state
         logits = self.lm.model.lm_head(states)[:, :-1].float()
         value = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
-        places = dict(zip("xy", self.form.numbers, strict=False))
+        places = dict(zip("xy", one.form.numbers, strict=False)) | {one.name: one.form.digits[0]}
         hits = {name: logits[:, at - 1].argmax(-1) == labels[:, at - 1] for name, at in places.items()}
-        if self.naming:
-            named, hits["named"] = self._named(states, inputs["input_ids"])
+        if self.naming and one.named:
+            named, hits[f"{one.name} named"] = self._named(one, states, inputs["input_ids"])
             value = value + self.naming * named
         return value, {name: float(hit.float().mean()) for name, hit in hits.items()}
 
-    def _named(self, states: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(the head's cross-entropy, which edges it names right) from states (rows, tokens, hidden)."""
-        at = self.form.colours
-        said = self.head(states[:, at].float()).unflatten(-1, (2, len(self.places)))
-        edges = ids[:, self.form.numbers[:2]]
-        wanted = (edges[..., None] == self.places).int().argmax(-1)[:, None].expand(-1, len(at), -1)
+    def _named(self, one: Exercise, states: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(the head's cross-entropy, which tokens it names right) from states (rows, tokens, hidden)."""
+        said = self.head(states[:, one.form.colours].float()).unflatten(-1, (3, len(self.names)))
+        said = said[:, :, :2] if one.form.numbers else said[:, :, 2:]
+        wanted = (ids[:, one.named, None] == self.names).int().argmax(-1)[:, None].expand(said.shape[:-1])
         return torch.nn.functional.cross_entropy(said.flatten(0, 2), wanted.flatten()), said.argmax(-1) == wanted
 
 
@@ -152,9 +190,9 @@ def teach(
     seed: int,
     aim: Aim = AIM,
 ) -> tuple[list[dict[str, float]], dict[str, float]]:
-    """Teaches the decoder of (model, processor) to point and saves both in ``folder/model``; the eye stays as it is.
+    """Teaches the decoder of (model, processor) to look and saves both in ``folder/model``; the eye stays as it is.
 
-    Goes on from ``folder/point.pt``. Returns (one row a step, shares of right numbers on scenes of their own); the
+    Goes on from ``folder/point.pt``. Returns (one row a step, shares of what is right on scenes of their own); the
     head that names places is in the checkpoint and not in the model.
     """
     model, processor = parts
@@ -163,7 +201,7 @@ def teach(
     model.train()
 
     def lesson(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        return lessons.loss(lessons.batch(step, settings.batch, step < settings.alone))
+        return lessons.lesson(step, settings.batch, step < settings.alone)
 
     taught = {"model": model, "head": lessons.head}
     course = Course("pointing", taught, settings.steps, settings.learning_rate, settings.save_every)
@@ -171,6 +209,6 @@ def teach(
     model.model.visual.requires_grad_(True)
     model.eval()
     with torch.no_grad():
-        _, right = lessons.loss(lessons.batch(-1, 4 * settings.batch, False))
+        _, right = lessons.lesson(-1, 4 * settings.batch, False)
     save_sight(model, processor, folder / "model")
     return log, right

@@ -16,36 +16,41 @@ AIM = Aim(0.2, 0.05)
 class Eye:
     """How the vision tower is taught on dense targets."""
 
-    steps: int = 800
+    steps: int = 1_600
     """Optimiser steps; about 0.3 CPU-seconds each."""
     batch: int = 48
     """Pictures a step."""
     learning_rate: float = 3e-3
     """Highest, of AdamW; it rises over a twentieth of the steps and falls to a fiftieth over the last quarter."""
-    scenes: int = 1_500
-    """Different scenes that the pictures are taken from."""
+    scenes: int = 400
+    """Scenes that the pictures of ``fresh`` steps are taken from; the next ones come from others."""
+    fresh: int = 50
+    """Steps on the same scenes; on the same ones throughout, digits are learnt by heart."""
+    easy: float = 0.5
+    """Share of them whose tiles are large, so that a digit can be told from the whole."""
     save_every: int = 100
     """Steps between checkpoints, which a killed run goes on from."""
 
     def __post_init__(self) -> None:
-        bounded(self, "steps batch scenes save_every", 1)
+        bounded(self, "steps batch scenes fresh save_every", 1)
+        bounded(self, "easy", 0, 1)
         bounded(self, "learning_rate", 0, above=True)
 
 
 @dataclass(frozen=True)
 class Point:
-    """How the decoder is taught to point: where to look, before any trace."""
+    """How the decoder is taught to point at what is asked for, and to read it, before any trace."""
 
     steps: int = 800
-    """Optimiser steps; about 0.4 CPU-seconds each. 0: not at all."""
+    """Optimiser steps; about a CPU-second each. 0: not at all."""
     batch: int = 32
-    """First turns a step, all of new scenes."""
+    """Looks a step, all at new scenes, half as many scenes that need none, and a quarter as many without tools."""
     learning_rate: float = 2e-3
     """Highest, of AdamW; it rises over a twentieth of the steps and falls to a fiftieth over the last quarter."""
     alone: int = 200
     """Steps at the beginning with a single tile in each scene."""
     naming: float = 0.3
-    """Weight of the loss of a head that names the box's place at the colour's own tokens. 0: without."""
+    """Weight of the loss of a head that names the box's place, or the digit, at the colour's own tokens. 0: without."""
     save_every: int = 100
     """Steps between checkpoints, which a killed run goes on from."""
 

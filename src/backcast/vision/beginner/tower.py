@@ -108,7 +108,7 @@ def lesson(
     reach: float,
     chance: random.Random,
 ) -> tuple[list[Any], Targets]:
-    """``count`` pictures and their targets: a third whole scenes, the others square parts of them around a tile.
+    """``count`` pictures and their targets: half of them whole scenes, the others square parts around a tile.
 
     ``shape`` is (side in pixels, cells along a side) of a picture as shown; ``reach`` the side of a right look as a
     share of the scene. Some parts are two to four times as large.
@@ -119,7 +119,7 @@ def lesson(
         problem, tiles = chance.choice(scenes)
         image = problem.media().images[0]
         box = (0.0, 0.0, float(image.width), float(image.height))
-        if number % 3:
+        if number % 2:
             grown = chance.uniform(2, 4) if number % 8 == 1 else 1.0
             box = _around(chance.choice(list(tiles)), image.size, reach * grown, chance)
         picture, moved = part(image, tiles, box, side)

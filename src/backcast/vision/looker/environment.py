@@ -84,6 +84,12 @@ class LookEnvironment:
         return Attempt(self._calls, self._valid, self._failed, video)
 
 
+# transformers writes a tool's return type into its schema where it is annotated. The declared schema, which the
+# templates and our own loop show, has none; a model must be trained on the prompt that it is asked with.
+for _tool in (LookEnvironment.zoom_in, LookEnvironment.select_frames):
+    del _tool.__annotations__["return"]
+
+
 def environment(settings: LookSettings = PRESETS["strict"], tools: Sequence[str] = ("zoom_in",)) -> Any:
     """An ``environment_factory`` for TRL: instances offer ``tools`` and look by ``settings``.
 
