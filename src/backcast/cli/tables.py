@@ -82,4 +82,4 @@ def show_run(result: dict[str, Any]) -> None:
     said = f" ({skipped} of {len(result['stages'])} stages were done before)" if skipped else ""
     out = console()
     out.print(f"{clock(result['seconds'])} in all{said}")
-    out.print(f"report: {result['report']}", style="bold", soft_wrap=True)
+    out.print(f"report: {result['report']}", style="bold", soft_wrap=True, markup=False)

@@ -99,7 +99,7 @@ def _terminal_bar() -> Any:
 
     return Bar(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[figures]}", style="cyan"),

@@ -1,6 +1,7 @@
 """HLGP (arXiv 2502.08340): vehicle routing instances read, solved level by level, and scored against the best known."""
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,8 @@ PICTURES = 4
 """Instances whose routes are drawn in the report."""
 DENSE = 10_000
 """Customers up to which PyVRP is run on a whole problem: its matrix has 800 MB there."""
+LEAST = 20
+"""Customers from which a start counts as one to improve on: smaller problems' starts are often the best there is."""
 RATE = 8e4
 """Iterations of the room's own search in a CPU-second, about."""
 
@@ -61,7 +64,9 @@ class Settings:
 
 def plan(settings: Settings) -> list[Plan]:
     """What each stage is expected to take; raises BadInput for instances or settings that cannot be used."""
-    instances = _instances(settings)
+    instances, notes = _instances(settings)
+    for note in notes:
+        print(f"backcast: {note}", file=sys.stderr)  # noqa: T201
     for instance in instances:
         _solver(settings).resolved(instance)
         if settings.beside and instance.size > DENSE:
@@ -80,15 +85,18 @@ def run(run: Run, settings: Settings) -> dict[str, Any]:
     return {"routes": json.loads((solved.folder / "results.json").read_text())}
 
 
-def _instances(settings: Settings) -> list[Any]:
-    from backcast.routing.problems import read_instance
+def _instances(settings: Settings) -> tuple[list[Any], list[str]]:
+    """The instances, and what is to be said of the solutions beside their files."""
+    from backcast.routing.given import read_given
+    from backcast.routing.results import file_name
 
-    found = [read_instance(file, settings.capacity, settings.rounding) for file in settings.files]
-    names = [instance.id for instance in found]
+    read = [read_given(file, settings.capacity, settings.rounding) for file in settings.files]
+    found, notes = [instance for instance, _ in read], [note for _, said in read for note in said]
+    names = [file_name(instance) for instance in found]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise BadInput(f"files: '{twice}' stands twice; give each instance once")
-    return found
+    return found, notes
 
 
 def _solver(settings: Settings) -> Any:
@@ -99,14 +107,16 @@ def _solver(settings: Settings) -> Any:
 
 
 def _solve(folder: Path, root: Path, settings: Settings) -> StageResult:
-    instances, pictures = _instances(settings), list[str]()
+    from backcast.routing.results import file_name
+
+    instances, pictures = _instances(settings)[0], list[str]()
     rows = [_one(folder, instance, settings) for instance in track(instances, "instances", len(instances))]
     write_json(folder / "results.json", rows)
     for instance in instances[:PICTURES]:
-        for path in (folder / f"{instance.id}.svg", folder / f"{instance.id}.trace.svg"):
+        for path in (folder / f"{file_name(instance)}.svg", folder / f"{file_name(instance)}.trace.svg"):
             pictures += [str(path.relative_to(root))] if path.exists() else []
-    could = [row for row in rows if row["customers"] > 3]
-    better = sum(row["cost"] < row["start_cost"] - 1e-9 for row in could)
+    could = [row for row in rows if _could_improve(row)]
+    better = sum(map(_improved, could))
     must_act(f"the engine {settings.engine}", better, len(could))
     columns = ["instance", "customers", "start", "cost", "best known", "gap %", "vehicles", "seconds"]
     keys = ["instance", "customers", "start_cost", "cost", "best_known", "gap", "vehicles", "seconds"]
@@ -127,25 +137,37 @@ def _solve(folder: Path, root: Path, settings: Settings) -> StageResult:
     )
 
 
+def _improved(row: dict[str, Any]) -> bool:
+    return bool(row["cost"] < row["start_cost"] - 1e-9)
+
+
+def _could_improve(row: dict[str, Any]) -> bool:
+    """Whether an instance was an opportunity: it was improved, or it is no tiny one and its start not known as best."""
+    return _improved(row) or (row["customers"] >= LEAST and row["start_cost"] > (row["best_known"] or 0.0) + 1e-9)
+
+
 def _one(folder: Path, instance: Any, settings: Settings) -> dict[str, Any]:
     """An instance's figures; those of an earlier attempt are kept."""
     from backcast.routing.draw import levels_picture, trace_picture
     from backcast.routing.hlgp import solve
     from backcast.routing.problems import write_solution
+    from backcast.routing.results import beside as named
+    from backcast.routing.results import file_name
     from backcast.routing.score import gap_percent
 
-    kept = folder / f"{instance.id}.json"
+    base = folder / file_name(instance)
+    kept = named(base, ".json")
     if kept.exists():
         found: dict[str, Any] = json.loads(kept.read_text())
         return found
     result = solve(instance, settings.seconds, _solver(settings))
-    write_solution(folder / f"{instance.id}.sol", result.routes, result.cost)
+    write_solution(named(base, ".sol"), result.routes, result.cost)
     beside = _beside(instance, settings, result.seconds)
     lines = {"ours": result.trace, **({"PyVRP, whole": beside["trace"]} if beside else {})}
     title = f"{instance.id}: cost against time"
-    write_atomic(folder / f"{instance.id}.trace.svg", trace_picture(lines, title, instance.best_known))
+    write_atomic(named(base, ".trace.svg"), trace_picture(lines, title, instance.best_known))
     if instance.coords is not None and result.routes:
-        write_atomic(folder / f"{instance.id}.svg", levels_picture(instance, result.levels))
+        write_atomic(named(base, ".svg"), levels_picture(instance, result.levels))
     row = {
         "instance": instance.id,
         "customers": instance.size,
@@ -161,7 +183,7 @@ def _one(folder: Path, instance: Any, settings: Settings) -> dict[str, Any]:
         "interrupted": result.interrupted,
         "iterations": result.iterations,
         "trace": [[round(t, 4), value] for t, value in result.trace],
-        "solution": f"{instance.id}.sol",
+        "solution": f"{base.name}.sol",
         "beside": beside,
     }
     if result.interrupted:
@@ -197,7 +219,8 @@ def _gaps(rows: list[dict[str, Any]]) -> list[Gap]:
         out.append(Gap("solve", "% above the best known", begun, spread.value, spread.low, spread.high, spread.n))
     scaled = [100 * row["cost"] / row["start_cost"] for row in rows if row["start_cost"] > 0]
     spread = bootstrap(scaled)
-    note = "no best known cost for any instance" if not known else ""
+    same = "" if any(map(_improved, rows)) else "the starts were already as good: no instance was improved"
+    note = "; ".join(filter(None, ["no best known cost for any instance" if not known else "", same]))
     metric = "cost in % of the start's"
     out.append(Gap("solve", metric, 100.0, spread.value, spread.low, spread.high, spread.n, note=note))
     pairs = [(row["cost"], row["beside"]["cost"]) for row in rows if row.get("beside", {}).get("cost")]

@@ -16,7 +16,7 @@ class Ablate:
     """Start x levels x sub-solver on the same instances, one table."""
 
     files: Positional[tuple[str, ...]] = ("uniform:200:0", "uniform:200:1", "uniform:200:2", "uniform:200:3")
-    """.vrp files, or uniform:N:INDEX."""
+    """.vrp or .csv files, or uniform:N:INDEX."""
     starts: tuple[str, ...] = ("sweep", "savings")
     """sweep, savings, policy (trained), random (the untrained control)."""
     solvers: tuple[str, ...] = ("pyvrp", "sisr")
@@ -27,6 +27,8 @@ class Ablate:
     """Folder that route train wrote."""
     iterations: int = 300
     """Of PyVRP on each pair, and of the own search in hundreds."""
+    capacity: int | None = None
+    """Of a vehicle, for CSV files; in place of the file's own for others."""
     seed: int = 0
     out: Path | None = None
     """Also write the table here as JSON."""
@@ -37,12 +39,12 @@ def ablate(options: Ablate) -> list[dict[str, Any]]:
     require_routing()
     from backcast.core.files import write_json
     from backcast.routing.ablate import ablate as measure
-    from backcast.routing.problems import read_instance
+    from backcast.routing.given import read_given
     from backcast.routing.ready import warm_up
 
     if options.levels < 0 or options.iterations < 1:
         raise BadInput(f"levels {options.levels}, iterations {options.iterations}; give at least 0 and 1")
-    instances = [read_instance(file) for file in options.files]
+    instances = [read_given(file, options.capacity)[0] for file in options.files]
     warm_up()
     given = (options.starts, options.solvers, options.levels, options.policy, options.iterations, options.seed)
     rows = [asdict(row) for row in measure(instances, *given)]

@@ -1,5 +1,8 @@
 """``backcast route solve``: good routes for many customers, at any time."""
 
+import math
+import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +16,10 @@ from backcast.core.errors import BadInput
 
 @dataclass(frozen=True)
 class Solve:
-    """Good routes for many customers, at any time: cost, gap, .sol file, picture, trace. Ctrl-C returns the best so
-    far."""
+    """Good routes for many customers, at any time; Ctrl-C returns the best so far.
+
+    Writes .sol file, figures, pictures, trace; files that are there already and no earlier results stay.
+    """
 
     files: Positional[tuple[str, ...]]
     """.vrp files (VRPLIB: also time windows, several depots, types of vehicles), .txt files in Solomon's format, .csv
@@ -41,17 +46,47 @@ class Solve:
     """How distances are rounded; auto: as the file's convention says."""
     seed: int = 0
     out: Path = Path("runs/route-solve")
-    """Folder for NAME.sol, NAME.svg, NAME.trace.svg and NAME.json."""
+    """Folder for NAME.sol, NAME.svg, NAME.trace.svg, NAME.json, and NAME.routes.csv where customers have names."""
+
+    @staticmethod
+    def exit_code(result: list[dict[str, Any]]) -> int:
+        """130 (interrupted) where files were left that no search had begun on."""
+        return 130 if any(row["not_begun"] for row in result) else 0
 
 
 def solve(options: Solve) -> list[dict[str, Any]]:
     """Answers ``backcast route solve``: one object a file."""
     require_routing()
-    from backcast.routing.hlgp import Settings
-    from backcast.routing.problems import read_instance
+    from backcast.routing.interrupt import stops_at_interrupt
+    from backcast.routing.results import claim
 
     if not options.files:
         raise BadInput("no instance; give .vrp, .txt or .csv files, or uniform:1000:0")
+    settings, instances, notes = _prepared(options)
+    bases, rows, stop = claim(options.out, instances), list[dict[str, Any]](), threading.Event()
+    for note in notes:
+        _say(note)
+    with stops_at_interrupt(stop):  # the search has its own; this one hears a Ctrl-C while files are written
+        for instance, base in zip(instances, bases, strict=True):
+            rows.append(_one(instance, base, options, settings))
+            if rows[-1]["interrupted"] or stop.is_set():
+                break
+    if rest := [instance.id for instance in instances[len(rows) :]]:
+        rows[-1]["not_begun"] = rest
+        _say(f"interrupted: the best so far is written for {rows[-1]['instance']}; not begun: {', '.join(rest)}")
+    return rows
+
+
+def _say(text: str) -> None:
+    print(f"backcast: {text}", file=sys.stderr)  # noqa: T201
+
+
+def _prepared(options: Solve) -> tuple[Any, list[Any], list[str]]:
+    """Settings and instances, checked together, and notes on what is not believed of a .sol beside a file."""
+    from backcast.routing.given import read_given
+    from backcast.routing.hlgp import Settings
+    from backcast.routing.problems import read_solution
+
     settings = Settings(
         engine=options.engine,  # type: ignore[arg-type]  # checked by Settings
         start=options.start,
@@ -61,16 +96,21 @@ def solve(options: Solve) -> list[dict[str, Any]]:
         group=2 if options.engine == "policy" else options.group,
         policy=options.policy,
     )
-    instances = [read_instance(file, options.capacity, options.rounding) for file in options.files]
-    return [_one(instance, options, settings) for instance in instances]
+    read = [read_given(file, options.capacity, options.rounding) for file in options.files]
+    for instance, _ in read:
+        settings.resolved(instance)
+        if options.start.endswith(".sol"):
+            read_solution(options.start, instance)
+    return settings, [instance for instance, _ in read], [note for _, notes in read for note in notes]
 
 
-def _one(instance: Any, options: Solve, settings: Any) -> dict[str, Any]:
+def _one(instance: Any, base: Path, options: Solve, settings: Any) -> dict[str, Any]:
     from backcast.core.files import write_json
     from backcast.core.progress import Progress
     from backcast.routing import hlgp
     from backcast.routing.problems import write_solution
-    from backcast.routing.score import cost, faults, gap_percent
+    from backcast.routing.results import beside
+    from backcast.routing.score import faults, gap_percent
 
     budget = options.seconds or (10.0 if options.iterations is None else 0.0)
     with Progress(instance.id, max(1, round(budget))) as bar:
@@ -81,13 +121,11 @@ def _one(instance: Any, options: Solve, settings: Any) -> dict[str, Any]:
             bar.advance(max(0, int(found.elapsed) - bar.done), cost=f"{found.cost:,.6g}", **more)
 
         found = hlgp.solve(instance, options.seconds, settings, tell)
-    base = options.out / instance.id.replace("/", "-")
-    write_solution(base.with_name(base.name + ".sol"), found.routes, found.cost)
-    pictures = _pictures(base, instance, found)
     result = {
         "instance": instance.id,
-        "cost": cost(instance, found.routes, None if instance.metric in ("matrix", "tenth") else "exact"),
-        "cost_rounded": None if instance.metric == "matrix" else cost(instance, found.routes, "nearest"),
+        "cost": found.cost,
+        "cost_rounded": _measured(instance, found.routes, "nearest"),
+        "cost_unrounded": _measured(instance, found.routes, "exact"),
         "metric": instance.metric,
         "feasible": not faults(instance, found.routes),
         "vehicles": len(found.routes),
@@ -98,42 +136,83 @@ def _one(instance: Any, options: Solve, settings: Any) -> dict[str, Any]:
         "start_cost": found.start_cost,
         "iterations": found.iterations,
         "interrupted": found.interrupted,
+        "not_begun": [],
+        "routes": found.routes,
+        "routes_by_id": _by_id(instance, found.routes) if instance.names else None,
         "trace": [[round(t, 4), c] for t, c in found.trace],
-        "solution": str(base.with_name(base.name + ".sol")),
-        "pictures": pictures,
+        "solution": str(beside(base, ".sol")),
     }
-    write_json(base.with_name(base.name + ".json"), result)
+    write_solution(beside(base, ".sol"), found.routes, found.cost)
+    result["table"] = _table(base, instance, found.routes)
+    result["pictures"] = _pictures(base, instance, found)
+    write_json(beside(base, ".json"), result)
     return result
+
+
+def _measured(instance: Any, routes: list[list[int]], metric: Any) -> float | None:
+    """The cost in another measure; None for a matrix, or where windows or limits do not hold in that measure."""
+    from backcast.routing.score import cost
+
+    if instance.metric == "matrix":
+        return None
+    value = cost(instance, routes, metric)
+    return value if math.isfinite(value) else None
+
+
+def _by_id(instance: Any, routes: list[list[int]]) -> list[list[str]]:
+    return [[instance.name_of(node) for node in route] for route in routes]
+
+
+def _table(base: Path, instance: Any, routes: list[list[int]]) -> str | None:
+    """Writes route, stop and id of every customer, and returns the file; None where customers have no names."""
+    if not instance.names:
+        return None
+    import csv
+    import io
+
+    from backcast.core.files import write_atomic
+    from backcast.routing.results import beside
+
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["route", "stop", "id"])
+    for number, route in enumerate(_by_id(instance, routes), start=1):
+        rows.writerows([number, stop, name] for stop, name in enumerate(route, start=1))
+    write_atomic(beside(base, ".routes.csv"), text.getvalue())
+    return str(beside(base, ".routes.csv"))
 
 
 def _pictures(base: Path, instance: Any, found: Any) -> list[str]:
     """The routes of the start, of early levels and of the end; cost against time."""
     from backcast.core.files import write_atomic
     from backcast.routing.draw import levels_picture, trace_picture
+    from backcast.routing.results import beside
 
     pictures = {".trace.svg": trace_picture({instance.id: found.trace}, "Cost against time", instance.best_known)}
     if instance.coords is not None and found.routes:
         pictures[".svg"] = levels_picture(instance, found.levels)
     for suffix, text in pictures.items():
-        write_atomic(base.with_name(base.name + suffix), text)
-    return [str(base.with_name(base.name + suffix)) for suffix in pictures]
+        write_atomic(beside(base, suffix), text)
+    return [str(beside(base, suffix)) for suffix in pictures]
 
 
 def show_solve(result: list[dict[str, Any]]) -> None:
     """Prints a line for each instance and where its files are."""
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("instance", box=None)
     for name in ("start", "cost", "best known", "gap", "vehicles", "seconds"):
         table.add_column(name, justify="right")
     for row in result:
-        shown = row["cost"] if row["metric"] in ("exact", "matrix", "tenth") else row["cost_rounded"]
         best = "unknown" if row["best_known"] is None else f"{row['best_known']:,.6g}"
         gap = "not measured" if row["gap"] is None else f"{row['gap']:.2f} %"
         stopped = " (stopped)" if row["interrupted"] else ""
-        cells = (f"{row['start_cost']:,.6g}", f"{shown:,.6g}", best, gap, str(row["vehicles"]))
-        table.add_row(row["instance"] + stopped, *cells, f"{row['seconds']:.1f}")
+        cells = (f"{row['start_cost']:,.6g}", f"{row['cost']:,.6g}", best, gap, str(row["vehicles"]))
+        table.add_row(escape(row["instance"]) + stopped, *cells, f"{row['seconds']:.1f}")
     out = tables.console()
     out.print(table)
     for row in result:
-        out.print(f"{row['solution']}, {', '.join(Path(picture).name for picture in row['pictures'])}", soft_wrap=True)
+        more = [*filter(None, [row["table"]]), *row["pictures"]]
+        names = ", ".join([row["solution"], *(Path(path).name for path in more)])
+        out.print(names, soft_wrap=True, markup=False)

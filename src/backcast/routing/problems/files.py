@@ -17,6 +17,7 @@ from backcast.routing.problems.instance import Instance, Metric
 from backcast.routing.problems.lines import number, read_text, whole
 from backcast.routing.problems.rich import is_solomon, read_solomon
 from backcast.routing.problems.vrp import read_vrplib
+from backcast.routing.results import written_here
 from backcast.routing.score import cost, faults, require_feasible
 
 Rounding = Literal["auto", "none", "nearest", "floor", "ceil", "tenth"]
@@ -31,14 +32,16 @@ ROUTE = re.compile(r"\s*route\s*#?\s*\w*\s*:(.*)", re.IGNORECASE)
 COST = re.compile(r"\s*cost\s*:?\s*(\S+)\s*$", re.IGNORECASE)
 
 
-def read_instance(source: str | Path, capacity: int | None = None, rounding: Rounding = "auto") -> Instance:
+def read_instance(
+    source: str | Path, capacity: int | None = None, rounding: Rounding = "auto", known: bool = True
+) -> Instance:
     """An instance from a .vrp file, a file in Solomon's format, a .csv file (``id,x,y,demand``, the depot first; needs
     ``capacity``), or ``uniform:N[:index]``, the paper's test set.
 
     ``rounding`` "auto" takes the file's convention: EUC_2D is rounded to the nearest integer as in TSPLIB and CVRPLIB,
     except where time matters, which is straight, as are CSV and Solomon's format; a ``.sol`` beside the file whose
-    stated cost only straight distances (or DIMACS's tenths) give decides. It also gives the best known cost. Raises
-    BadInput, with the line where there is one.
+    stated cost only straight distances (or DIMACS's tenths) give decides. It also gives the best known cost, unless it
+    is an earlier result of ``route solve``, or ``known`` is false. Raises BadInput, with the line where there is one.
     """
     text = str(source)
     if text.startswith("uniform:"):
@@ -56,7 +59,9 @@ def read_instance(source: str | Path, capacity: int | None = None, rounding: Rou
     if rounding != "auto" and instance.metric != "matrix":
         instance = replace(instance, metric="exact" if rounding == "none" else rounding)
     beside = path.with_suffix(".sol")
-    return _with_best_known(instance, beside, rounding == "auto" and not settled) if beside.is_file() else instance
+    if not known or not beside.is_file() or written_here(beside):
+        return instance
+    return _with_best_known(instance, beside, rounding == "auto" and not settled)
 
 
 def _read(path: Path, capacity: int | None) -> tuple[Instance, bool]:
