@@ -99,7 +99,7 @@ def test_other_engines(city, tmp_path, capsys, engine):
         (["solve", "uniform:20", "--seconds", "0"], "0.0 seconds"),
         (["solve", "uniform:20", "--start", "nowhere.sol"], "no such file: 'nowhere.sol'"),
         (["solve", "{city}"], "a CSV file holds no capacity; add --capacity"),
-        (["solve", "{city}", "--capacity", "3"], "customer 3 has demand 4, more than the capacity 3"),
+        (["solve", "{city}", "--capacity", "3"], "node 3 has demand 4, more than the capacity 3"),
         (["slove"], "unknown command 'route slove'; did you mean 'solve'"),
     ],
 )

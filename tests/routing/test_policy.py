@@ -299,3 +299,27 @@ def test_labels_off_the_candidate_list_are_counted():
     assert isinstance(make_policy(SMALL, 0), Policy)
     assert len(decoded(make_policy(SMALL, 0), [board], 2)[0]) == 2
     assert callable(episodes)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("global.json", lambda old: b"{oops", "global.json' is no JSON"),
+        ("global.json", lambda old: b"[1]", "describes no policy of this room"),
+        ("global.json", lambda old: old.replace(b'"near": 8', b'"near": "x"'), "near 'x' is not a whole number from 1"),
+        ("global.json", lambda old: old.replace(b"repaired", b"other"), "features 'other' is not repaired or paper"),
+        ("global.json", lambda old: old.replace(b'"width": 16', b'"width": 8'), r"is \[16\], by global.json \[8\]"),
+        ("global.json", lambda old: old.replace(b'"layers": 2', b'"layers": 3'), "is missing, by global.json"),
+        ("global.safetensors", lambda old: old[:500], "global.safetensors' is not whole"),
+    ],
+)
+def test_damaged_policy_folders_are_one_line(tmp_path, name, change, said):
+    """The file, what is wrong in it, what next; never torch's own list."""
+    save_policy(make_policy(SMALL, 1), tmp_path, "global")
+    load_policy(tmp_path, "global")
+    old = (tmp_path / name).read_bytes()
+    assert change(old) != old
+    (tmp_path / name).write_bytes(change(old))
+    with pytest.raises(BadInput, match=said) as caught:
+        load_policy(tmp_path, "global")
+    assert "\n" not in str(caught.value)

@@ -107,16 +107,16 @@ def test_csv_and_explicit_matrices(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("2 5\n3 5", "2 50\n3 5", "customer 1 has demand 50, more than the capacity 10"),
+        ("2 5\n3 5", "2 50\n3 5", "bad.vrp: small: node 2 has demand 50, more than the capacity 10"),
         ("DEPOT_SECTION\n1\n-1", "DEPOT_SECTION\n-1", "no depot"),
         ("3 0 5", "2 0 5", "line 9: node 2 was on line 8"),
-        ("3 0 5", "3 nan 5", "line 9: 'nan' is not a finite number"),
+        ("3 0 5", "3 nan 5", "line 9: node 3: 'nan' is not a finite number"),
         ("DEMAND_SECTION", "DEMANDS_SECTION", "line 11: unknown section 'DEMANDS_SECTION'; did you mean 'demand'"),
         ("CAPACITY : 10", "CAPACITY : 0", "capacity 0"),
         ("3 5\n4 6\nDEPOT_SECTION\n1\n-1\nEOF\n", "3 5\n", "line 14: DEMAND_SECTION ends after 3 of 4"),
-        ("3 0 5", "3 0", "line 9: 2 values where 3 stood before"),
-        ("EUC_2D", "GEO", "edge weight type 'GEO'"),
-        ("DIMENSION : 4", "DIMENSION : x", "dimension 'x'"),
+        ("3 0 5", "3 0", "line 9: 2 values, a row of NODE_COORD_SECTION has 3"),
+        ("EUC_2D", "GEOM", "line 4: EDGE_WEIGHT_TYPE 'GEOM'; known are EUC_2D"),
+        ("DIMENSION : 4", "DIMENSION : x", "DIMENSION 'x'"),
     ],
 )
 def test_bad_files_are_one_clear_line(tmp_path, old, new, said):
@@ -155,11 +155,11 @@ def test_a_solution_that_visits_twice_is_refused(tmp_path):
     (tmp_path / "small.vrp").write_text(VRP)
     instance = read_instance(tmp_path / "small.vrp")
     write_solution(tmp_path / "bad.sol", [[1, 2], [2], [3]], 1)
-    with pytest.raises(BadInput, match="customer 2 is visited 2 times"):
+    with pytest.raises(BadInput, match=r"customer 2 \(node 3\) is visited 2 times"):
         read_solution(tmp_path / "bad.sol", instance)
     assert faults(instance, [[1, 3], [2]]) == ["route 1 carries 11, more than the capacity 10"]
     assert faults(instance, [[1, 9], [2], [3]])[0] == "route 1 visits customer 9; customers are 1 to 3"
-    assert faults(instance, [[1]]) == ["customer 2 and 1 more is not visited"]
+    assert faults(instance, [[1]]) == ["customer 2 (node 3) and 1 more is not visited"]
 
 
 @given(st.integers(0, 10_000), st.integers(1, 30))

@@ -294,7 +294,7 @@ def test_depots_and_vehicles_by_sections(tmp_path, capsys):
         ("6         8 ", "6       8.5 ", "line 13: y '8.5' is not a whole number"),
         ("6         8 ", "six       8 ", "line 13: x 'six' is not a finite number"),
         ("NUMBER     CAPACITY", "NUMBER", "does not conform to the Solomon format"),
-        ("  3         10", "  3         4 ", "customer 1 has demand 5, more than the capacity 4"),
+        ("  3         10", "  3         4 ", "node 1 has demand 5, more than the capacity 4"),
         ("  3         10", "  0         10", "vehicle type 1: 0 of capacity 10; give at least 1 of each"),
     ],
 )

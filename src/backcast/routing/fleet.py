@@ -50,7 +50,7 @@ def _fault_in_time(instance: "Instance", route: Sequence[int], legs: list[float]
         now += spent
         early, late = (0.0, np.inf) if windows is None else windows[node]
         if now > late + SLACK * (1 + abs(late)):
-            place = "is back at the depot" if k == len(route) else f"reaches customer {instance.name_of(node)}"
+            place = "is back at the depot" if k == len(route) else f"reaches {instance.called(node)}"
             return f"{place} at {now:g}, after {late:g}"
         now, last_leave = max(now, early), min(last_leave, late - passed)
     # Leaving at t ends at max(now, t + passed), so the latest time of leaving waits least.

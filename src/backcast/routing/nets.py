@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from backcast.routing.problems.instance import Instance
 from backcast.routing.process import Board, vehicles_for
 
 Features = Literal["repaired", "paper"]
+WIDEST = 4096
+"""The largest number of a stored architecture that is believed."""
 
 
 @dataclass(frozen=True)
@@ -221,23 +223,47 @@ def save_policy(policy: AnyPolicy, folder: Path, name: str) -> None:
 
 def load_policy(folder: str | Path, name: str) -> AnyPolicy:
     """The policy ``name`` ("global" or "local") of a folder that ``route train`` wrote; raises BadInput for another."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     path = Path(folder)
     settings, weights = path / f"{name}.json", path / f"{name}.safetensors"
     if not settings.is_file() or not weights.is_file():
         raise BadInput(f"'{folder}' holds no {name} policy ({name}.json, {name}.safetensors); train one: route train")
-    found: dict[str, Any] = json.loads(settings.read_text())
-    kind = found.pop("kind", None)
+    try:
+        found = json.loads(settings.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise BadInput(f"'{settings}' is no JSON ({error}); train the policy again: backcast route train") from None
+    kind = found.pop("kind", None) if isinstance(found, dict) else None
     shape = next((shape for shape, name in KINDS.items() if name == kind), None)
     if shape is None or set(found) != {field.name for field in fields(shape)}:
         raise BadInput(f"'{settings}' describes no policy of this room; train one with backcast route train")
-    policy = network(shape(**found))
+    policy = network(_checked(shape, found, settings))
     try:
-        policy.load_state_dict(load_file(str(weights)))
-    except (RuntimeError, OSError) as error:
-        raise BadInput(
-            f"'{weights}' is of another architecture than {name}.json says: {str(error).splitlines()[0]}"
-        ) from None
+        stored = load_file(str(weights))
+    except (SafetensorError, OSError) as error:
+        raise BadInput(f"'{weights}' is not whole ({error}); train the policy again: backcast route train") from None
+    wanted = {key: list(value.shape) for key, value in policy.state_dict().items()}
+    held = {key: list(value.shape) for key, value in stored.items()}
+    for key in sorted(wanted.keys() | held.keys()):
+        if wanted.get(key) != held.get(key):
+            raise BadInput(
+                f"'{weights}' is of another architecture than {name}.json says: '{key}' is {held.get(key, 'missing')}, "
+                f"by {name}.json {wanted.get(key, 'not there')}; take both files of one training"
+            )
+    policy.load_state_dict(stored)
     policy.eval()
     return policy
+
+
+def _checked(shape: type[AnyShape], found: dict[str, Any], settings: Path) -> AnyShape:
+    """The shape of stored values; raises BadInput for one that no network can have."""
+    for field in fields(shape):
+        value = found[field.name]
+        if isinstance(field.default, str):
+            fine, wanted = value in get_args(Features), " or ".join(get_args(Features))
+        else:
+            fine, wanted = type(value) is int and 1 <= value <= WIDEST, f"a whole number from 1 to {WIDEST}"
+        if not fine:
+            raise BadInput(f"'{settings}': {field.name} '{value}' is not {wanted}; take the file of the training")
+    return shape(**found)

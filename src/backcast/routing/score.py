@@ -51,10 +51,10 @@ def faults(instance: "Instance", routes: Routes) -> list[str]:
             found.append(f"route {number} carries {load}, more than the capacity {instance.capacity}")
     twice, never = np.flatnonzero(seen > 1), np.flatnonzero(seen[first:] == 0) + first
     if len(twice):
-        found.append(f"customer {instance.name_of(int(twice[0]))} is visited {seen[twice[0]]} times")
+        found.append(f"{instance.called(int(twice[0]))} is visited {seen[twice[0]]} times")
     if len(never):
         more = f" and {len(never) - 1} more" if len(never) > 1 else ""
-        found.append(f"customer {instance.name_of(int(never[0]))}{more} is not visited")
+        found.append(f"{instance.called(int(never[0]))}{more} is not visited")
     return found if found or instance.variant is None else faults_of_fleet(instance, routes)
 
 

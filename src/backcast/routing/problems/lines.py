@@ -5,6 +5,9 @@ from pathlib import Path
 
 from backcast.core.errors import BadInput
 
+LARGEST = 2**53
+"""Whole numbers up to which floats are exact."""
+
 
 def read_text(path: Path) -> str:
     """The file's text; raises BadInput where there is none."""
@@ -29,7 +32,15 @@ def number(text: str, where: str) -> float:
 
 def whole(text: str, where: str) -> int:
     """A whole number."""
-    value = number(text, where)
-    if value != int(value):
-        raise BadInput(f"{where} '{text.strip()}' is not a whole number; scale demands and capacity alike")
-    return int(value)
+    try:
+        value = int(text)
+    except ValueError:
+        found = number(text, where)
+        if found != int(found):
+            raise BadInput(
+                f"{where} '{text.strip()}' is not a whole number; scale demands and capacity alike"
+            ) from None
+        value = int(found)
+    if abs(value) > LARGEST:
+        raise BadInput(f"{where} '{text.strip()}' is too large; give at most {LARGEST}")
+    return value

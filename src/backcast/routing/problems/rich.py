@@ -1,7 +1,7 @@
 """Variants in files: the sections of VRPLIB that PyVRP's instances use, Solomon's (and Gehring and Homberger's) format.
 
-Solomon's tables and VRPLIB's sections are parsed by ``vrplib``; what they mean, and what is wrong with them, is said
-here. Times are in units of distance, as both formats have it.
+Solomon's tables are parsed by ``vrplib``; what they mean, and what is wrong with them, is said here. Times are in units
+of distance, as both formats have it.
 """
 
 import math
@@ -15,6 +15,7 @@ import numpy as np
 from backcast.core.errors import BadInput
 from backcast.routing.problems.instance import Instance
 from backcast.routing.problems.lines import number, whole
+from backcast.routing.problems.sections import Sections
 from backcast.routing.problems.variant import Variant, Vehicles
 
 SECTIONS = {
@@ -88,95 +89,91 @@ def _check_rows(text: str, path: Path) -> None:
 
 
 def variant_of(
-    found: dict[str, Any], order: np.ndarray, depots: int, capacity: int | None, path: Path
+    file: Sections, nodes: list[int], numbers: list[int], depots: int, capacity: int | None
 ) -> Variant | None:
-    """The variant that parsed VRPLIB data describe, its nodes in ``order``; None for plain instances.
+    """The variant that a VRPLIB file describes, its nodes in the order of ``numbers``; None for plain instances.
 
     Read are time windows, service times, DISTANCE (the longest a route may take, service included), and vehicles by
     capacity, depot, costs and limits. VEHICLES alone does not make a variant: CVRPLIB leaves the number free.
     """
-    special = [key for key in PER_VEHICLE if key != "capacity" and key in found]
-    mixed = isinstance(found.get("capacity"), np.ndarray)
-    longest = found.get("distance", 0)
-    timed = "time_window" in found or (isinstance(longest, int | float) and 0 < longest < math.inf)
-    if not (timed or special or mixed or depots > 1):
+    special = [key for key in PER_VEHICLE if key != "capacity" and (key in file.specs or key in file.sections)]
+    longest = number(file.specs["distance"][1], file.where("distance")) if "distance" in file.specs else 0.0
+    if longest < 0:
+        raise BadInput(f"{file.where('distance')} '{longest:g}'; give a number above 0, or leave it out")
+    timed = "time_window" in file.sections or longest > 0
+    count = whole(file.specs["vehicles"][1], file.where("vehicles")) if "vehicles" in file.specs else None
+    if count is not None and count < 1:
+        raise BadInput(f"{file.where('vehicles')} '{count}'; write a whole number of at least 1")
+    if not (timed or special or "capacity" in file.sections or depots > 1):
         return None
-    columns = {name: _per_vehicle(found, key, path) for key, name in PER_VEHICLE.items()}
-    lengths = {len(columns[name] or ()) for key, name in PER_VEHICLE.items() if isinstance(found.get(key), np.ndarray)}
+    columns = {name: _per_vehicle(file, key) for key, name in PER_VEHICLE.items()}
+    lengths = {len(columns[name] or ()) for key, name in PER_VEHICLE.items() if key in file.sections}
     if capacity is not None:
         columns["capacity"] = [float(capacity)]
-    count = found.get("vehicles")
-    if count is not None and (not isinstance(count, int) or count < 1):
-        raise BadInput(f"{path}: VEHICLES '{count}'; write a whole number of at least 1")
     if lengths - {count} and (count is not None or len(lengths) > 1):
-        raise BadInput(f"{path}: sections for {', '.join(map(str, sorted(lengths)))} vehicles, VEHICLES says {count}")
+        said = "" if count is None else f", VEHICLES says {count}"
+        raise BadInput(f"{file.path}: sections for {', '.join(map(str, sorted(lengths)))} vehicles{said}")
     count = count if count is not None else next(iter(lengths), None)
     if depots > 1 and count is not None and columns["depot"] is None:
-        raise BadInput(f"{path}: {depots} depots and {count} vehicles; say whose they are: VEHICLES_DEPOT_SECTION")
-    if columns["most_duration"] is None and 0 < longest < math.inf:
-        columns["most_duration"] = [float(longest)]
-    vehicles = _types(columns, count, {int(node): k for k, node in enumerate(order)}, depots, path)
-    return Variant(vehicles, depots, _windows(found, order, path), _service(found, order, depots, path))
+        raise BadInput(f"{file.path}: {depots} depots and {count} vehicles; say whose they are: VEHICLES_DEPOT_SECTION")
+    if columns["most_duration"] is None and longest > 0:
+        columns["most_duration"] = [longest]
+    order = np.array([nodes.index(depot) for depot in numbers[:depots]] + _rest(nodes, numbers[:depots]))
+    vehicles = _types(columns, count, {node: k for k, node in enumerate(numbers[:depots])}, file.path)
+    windows = file.joined("time_window", 2, nodes)[order] if "time_window" in file.sections else None
+    return Variant(vehicles, depots, windows, _service(file, nodes, order, depots))
 
 
-def _per_vehicle(found: dict[str, Any], key: str, path: Path) -> list[float] | None:
-    if key not in found:
-        return None
-    value = found[key]
-    values = np.atleast_1d(value) if isinstance(value, int | float | np.ndarray) else None
-    if values is None or values.ndim != 1 or not np.issubdtype(values.dtype, np.number):
-        raise BadInput(f"{path}: {key.upper()} '{value}' is not one number a vehicle; correct it")
-    return [float(one) for one in values]
+def _rest(nodes: list[int], depots: list[int]) -> list[int]:
+    return [k for k, node in enumerate(nodes) if node not in set(depots)]
+
+
+def _per_vehicle(file: Sections, key: str) -> list[float] | None:
+    """A number for each vehicle, or one for all; None where the file says nothing."""
+    if key in file.sections:
+        rows = file.rows(key, 1, "vehicle")
+        if missing := set(range(1, len(rows) + 1)) - set(rows):
+            section = file.sections[key]
+            raise BadInput(
+                f"{file.path}, line {section.last}: {section.title} has no vehicle {min(missing)}; number them from 1"
+            )
+        return [rows[k][1][0] for k in sorted(rows)]
+    return [number(file.specs[key][1], file.where(key))] if key in file.specs else None
 
 
 def _types(
-    columns: dict[str, list[float] | None], count: int | None, place: dict[int, int], depots: int, path: Path
+    columns: dict[str, list[float] | None], count: int | None, place: dict[int, int], path: Path
 ) -> tuple[Vehicles, ...]:
-    """Vehicles that are alike in all columns are one type."""
+    """Vehicles that are alike in all columns are one type; ``place`` are the depots' node numbers and places."""
     if columns["capacity"] is None:
         raise BadInput(f"{path}: no CAPACITY; write CAPACITY : NUMBER or a CAPACITY_SECTION")
     given = {name: values for name, values in columns.items() if values is not None}
     if count is None:
-        rows = [{name: values[0] for name, values in given.items()} | {"depot": float(k + 1)} for k in range(depots)]
+        rows = [{name: values[0] for name, values in given.items()} | {"depot": float(node)} for node in place]
     else:
         rows = [{name: values[k if len(values) > 1 else 0] for name, values in given.items()} for k in range(count)]
     types = []
     for row, alike in Counter(tuple(sorted(row.items())) for row in rows).items():
         values = {name: math.inf if name.startswith("most") and value >= FAR else value for name, value in row}
-        depot = int(values.pop("depot", 1.0)) - 1
-        where = f"{path}: a vehicle's capacity"
-        held = whole(f"{values.pop('capacity'):.17g}", where)
-        at = depot if count is None else place.get(depot, -1)
-        if not 0 <= at < depots:
-            raise BadInput(f"{path}: a vehicle starts at node {depot + 1}, which is no depot; see DEPOT_SECTION")
-        types.append(Vehicles(held, None if count is None else alike, at, **values))
+        depot = values.pop("depot", float(next(iter(place))))
+        held = whole(f"{values.pop('capacity'):.17g}", f"{path}: a vehicle's capacity")
+        if depot not in place:
+            raise BadInput(f"{path}: a vehicle starts at node {depot:g}, which is no depot; see DEPOT_SECTION")
+        types.append(Vehicles(held, None if count is None else alike, place[int(depot)], **values))
     return tuple(types)
 
 
-def _windows(found: dict[str, Any], order: np.ndarray, path: Path) -> np.ndarray | None:
-    if "time_window" not in found:
+def _service(file: Sections, nodes: list[int], order: np.ndarray, depots: int) -> np.ndarray | None:
+    if "service_time" in file.sections:
+        times: np.ndarray = file.joined("service_time", 1, nodes)[order, 0]
+        return times
+    if "service_time" not in file.specs:
         return None
-    windows: np.ndarray = np.asarray(found["time_window"], np.float64)
-    if windows.shape != (len(order), 2):
-        raise BadInput(
-            f"{path}: TIME_WINDOW_SECTION of shape {windows.shape}; give {len(order)} lines: node early late"
-        )
-    return windows.take(order, axis=0)
+    time = number(file.specs["service_time"][1], file.where("service_time"))
+    return np.where(np.arange(len(nodes)) < depots, 0.0, time)
 
 
-def _service(found: dict[str, Any], order: np.ndarray, depots: int, path: Path) -> np.ndarray | None:
-    if "service_time" not in found:
-        return None
-    value = found["service_time"]
-    if isinstance(value, int | float):
-        return np.where(np.arange(len(order)) < depots, 0.0, number(str(value), f"{path}: SERVICE_TIME"))
-    times: np.ndarray = np.asarray(value, np.float64)
-    if times.shape != (len(order),):
-        raise BadInput(f"{path}: SERVICE_TIME_SECTION for {len(times)} of {len(order)} nodes; is the file whole?")
-    return times.take(order)
-
-
-def variant_lines(instance: Instance) -> tuple[list[str], list[str]]:
+def variant_lines(instance: Instance, numbers: list[int]) -> tuple[list[str], list[str]]:
     """A variant as specifications and as sections of VRPLIB; vehicles of which any number is there as one a customer,
     unless all are alike and every depot has them."""
     variant = instance.variant
@@ -188,13 +185,13 @@ def variant_lines(instance: Instance) -> tuple[list[str], list[str]]:
         for section, name in PER_VEHICLE.items():
             values = [getattr(type, name) for type in everyone]
             if name == "depot":
-                values = [depot + 1 for depot in values]
+                values = [numbers[depot] for depot in values]
             shown = [value if math.isfinite(value) else FAR for value in values]
             sections += [f"{section.upper()}_SECTION", *(f"{k} {value!r}" for k, value in enumerate(shown, start=1))]
     if variant.windows is not None:
-        rows = enumerate(variant.windows.tolist(), start=1)
+        rows = zip(numbers, variant.windows.tolist(), strict=True)
         sections += ["TIME_WINDOW_SECTION", *(f"{k} {early!r} {late!r}" for k, (early, late) in rows)]
     if variant.service is not None:
-        times = enumerate(variant.service.tolist(), start=1)
+        times = zip(numbers, variant.service.tolist(), strict=True)
         sections += ["SERVICE_TIME_SECTION", *(f"{k} {time!r}" for k, time in times)]
     return specs, sections

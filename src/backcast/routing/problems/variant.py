@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from backcast.core.errors import BadInput
 
@@ -40,10 +40,23 @@ class Variant:
     service: NDArray[np.float64] | None = None
     """(nodes,): how long a service takes; 0 for depots."""
 
+    def __post_init__(self) -> None:
+        for name in ("windows", "service"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, _floats(name, value))
+        object.__setattr__(self, "vehicles", tuple(self.vehicles))
+
     @property
     def timed(self) -> bool:
         """Whether time matters."""
         return self.windows is not None or any(type.most_duration < math.inf for type in self.vehicles)
+
+
+def _floats(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    try:
+        return np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        raise BadInput(f"{name} that are no table of numbers; give an array or lists of one length") from None
 
 
 def check_variant(instance: "Instance") -> None:
@@ -107,4 +120,4 @@ def _check_reach(instance: "Instance", variant: Variant) -> None:
         if not left:
             return
     said = fault_of(instance, [left[0]], variant.vehicles[0])
-    raise BadInput(f"{instance.id}: no vehicle can serve customer {instance.name_of(left[0])}: it {said}")
+    raise BadInput(f"{instance.id}: no vehicle can serve {instance.called(left[0])}: it {said}")
