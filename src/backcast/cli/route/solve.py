@@ -46,7 +46,8 @@ class Solve:
     """How distances are rounded; auto: as the file's convention says."""
     seed: int = 0
     out: Path = Path("runs/route-solve")
-    """Folder for NAME.sol, NAME.svg, NAME.trace.svg, NAME.json, and NAME.routes.csv where customers have names."""
+    """Folder for NAME.sol, NAME.svg, NAME.trace.svg, NAME.json, and NAME.routes.csv where customers have ids
+    (a table's, or a VRPLIB file's node numbers)."""
 
     @staticmethod
     def exit_code(result: list[dict[str, Any]]) -> int:
