@@ -3,12 +3,15 @@
 import itertools
 import math
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backcast import routing
 from backcast.core.errors import BadInput
 from backcast.routing.problems import Instance, Variant, Vehicles, read_instance, write_instance
 from backcast.routing.score import cost
@@ -285,7 +288,7 @@ def test_an_instance_of_plain_lists():
         ({"demands": [0, "x", 2]}, "demands that are no table of numbers"),
         ({"coords": [[0, 0], [1], [2, 2]]}, "coordinates that are no table of numbers"),
         ({"coords": [0, 1, 2]}, r"coordinates of shape \(3,\) for 3 nodes; give \(3, 2\)"),
-        ({"metric": "bogus"}, "metric 'bogus'.*one of exact, nearest"),
+        ({"metric": "bogus"}, "metric 'bogus'; it is one of exact, nearest"),
         ({"capacity": 5.5}, "capacity 5.5; give a whole number"),
         ({"capacity": float("nan")}, "capacity nan; give a whole number"),
         ({"names": ("a",)}, "1 names for 3 nodes"),
@@ -296,6 +299,18 @@ def test_an_instance_of_plain_lists():
 def test_instances_that_cannot_be(change, said):
     with pytest.raises(BadInput, match=said):
         Instance(**PLAIN | change)
+
+
+def test_the_public_names(tmp_path):
+    """A path is not an instance, and is told so; PyVRP's doors are public, and importing the room loads no engine."""
+    with pytest.raises(TypeError, match=r"takes an Instance, not str; read_instance\(FILE\) gives one"):
+        routing.solve("uniform:100:0")
+    said = "import sys, backcast.routing; print(sorted({'pyvrp', 'numba', 'numpy', 'torch'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", said], capture_output=True, text=True).stdout == "[]\n"
+    pytest.importorskip("pyvrp")
+    instance, routes = Instance(**PLAIN), [[1], [2]]
+    data = routing.to_pyvrp(instance)
+    assert routing.from_solution(routing.to_solution(data, routes, instance)) == routes
 
 
 def test_all_orders_of_a_matrix_out_and_back(tmp_path):

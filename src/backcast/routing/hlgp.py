@@ -190,6 +190,8 @@ def solve(
     ``routes`` starts warm from a solution; ``callback(found)`` hears of every improvement. An interrupt (Ctrl-C) ends
     the search and returns the best so far. Raises BadInput for settings, starts or routes that cannot be used.
     """
+    if not isinstance(instance, Instance):
+        raise TypeError(f"solve takes an Instance, not {type(instance).__name__}; read_instance(FILE) gives one")
     settings = (settings or Settings()).resolved(instance)
     if seconds is not None and not 0 < seconds < float("inf"):
         raise BadInput(f"{seconds} seconds; give a number above 0")

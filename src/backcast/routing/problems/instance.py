@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from backcast.core.errors import BadInput, nearest
+from backcast.core.errors import BadInput
 from backcast.core.problem import Score
 from backcast.routing.problems.lines import LARGEST
 from backcast.routing.problems.variant import Variant, check_variant
@@ -125,7 +125,7 @@ def _whole_numbers(where: str, values: ArrayLike) -> NDArray[np.int64]:
     if odd.any():
         node = int(np.argmax(odd))
         raise BadInput(
-            f"{where}: demand {found.flat[node]:g} (number {node}) is not a whole number of at most {LARGEST}; scale "
+            f"{where}: demand {found.flat[node]:g} (number {node}) is not a whole number up to 2**53; scale "
             "demands and capacity alike"
         )
     return found.astype(np.int64)
@@ -134,15 +134,13 @@ def _whole_numbers(where: str, values: ArrayLike) -> NDArray[np.int64]:
 def _capacity(where: str, value: object) -> int:
     if isinstance(value, int | float | np.number) and 1 <= value <= LARGEST and value == int(value):
         return int(value)
-    raise BadInput(f"{where}: capacity {value}; give a whole number of at least 1 and at most {LARGEST}")
+    raise BadInput(f"{where}: capacity {value}; give a whole number of at least 1 (and at most 2**53)")
 
 
 def _check(instance: Instance) -> None:
     where, demands, known = instance.id, instance.demands, get_args(Metric)
     if instance.metric not in known:
-        raise BadInput(
-            f"{where}: metric '{instance.metric}'{nearest(instance.metric, known)}; one of {', '.join(known)}"
-        )
+        raise BadInput(f"{where}: metric '{instance.metric}'; it is one of {', '.join(known)}")
     if demands.ndim != 1 or len(demands) == 0:
         raise BadInput(f"{where}: no depot; the first node must be the depot")
     if demands[0] != 0:

@@ -42,5 +42,5 @@ def whole(text: str, where: str) -> int:
             ) from None
         value = int(found)
     if abs(value) > LARGEST:
-        raise BadInput(f"{where} '{text.strip()}' is too large; give at most {LARGEST}")
+        raise BadInput(f"{where} '{text.strip()}' is too large; give at most {LARGEST} (2**53)")
     return value
