@@ -97,6 +97,8 @@ def test_other_engines(city, tmp_path, capsys, engine):
         (["solve", "uniform:x"], "'uniform:x': write uniform:N"),
         (["solve", "uniform:20", "--engine", "lkh"], "engine 'lkh' is unknown"),
         (["solve", "uniform:20", "--seconds", "0"], "0.0 seconds"),
+        (["solve", "uniform:20", "--seconds", "nan"], "nan seconds"),
+        (["solve", "uniform:20", "--seconds", "inf"], "inf seconds"),
         (["solve", "uniform:20", "--start", "nowhere.sol"], "no such file: 'nowhere.sol'"),
         (["solve", "{city}"], "a CSV file holds no capacity; add --capacity"),
         (["solve", "{city}", "--capacity", "3"], "node 3 has demand 4, more than the capacity 3"),

@@ -58,6 +58,8 @@ class Solve:
 def solve(options: Solve) -> list[dict[str, Any]]:
     """Answers ``backcast route solve``: one object a file."""
     require_routing()
+    if options.seconds is not None and not 0 < options.seconds < math.inf:
+        raise BadInput(f"{options.seconds} seconds; give a number above 0")
     from backcast.routing.interrupt import stops_at_interrupt
     from backcast.routing.results import claim
 
