@@ -49,6 +49,8 @@ class Recorder:
 
     def __init__(self) -> None:
         self.outcomes: dict[str, str] = {}
+        self.written: dict[str, str] = {}
+        """What the file tells already: reading the whole suite after every test would take a core."""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """A skip in the set-up and a failure in the tear-down count as such."""
@@ -60,8 +62,9 @@ class Recorder:
         """Merges the outcomes so far into the file; tests that are gone leave it, tests that are new wait in it."""
         from backcast.core.files import code_version, write_json
 
-        if not self.outcomes:
+        if self.outcomes == self.written:
             return
+        self.written = dict(self.outcomes)
         kept = {row["test"]: row for row in json.loads(FILE.read_text())} if FILE.exists() else {}
         now = {"date": datetime.now(UTC).date().isoformat(), "code": code_version()}
         rows = []
