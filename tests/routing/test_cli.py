@@ -4,16 +4,15 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from itertools import pairwise
 
 import pytest
 
 from backcast.cli import main
 from backcast.routing.problems import paper_instance, read_instance, read_solution, write_instance
+from tests.routing.interrupting import interrupted
 
 KEYS = {
     "instance",
@@ -116,20 +115,8 @@ def test_bad_input_is_one_line_and_code_2(city, words, said):
 
 def test_an_interrupt_returns_the_best_so_far(tmp_path):
     """Ctrl-C after the search has begun: exit code 0, a feasible solution, marked as interrupted."""
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from backcast.cli import main; "
     words = ["route", "solve", "uniform:200", "--seconds", "600", "--out", str(tmp_path), "--json"]
-    running = subprocess.Popen(
-        [sys.executable, "-c", f"{code} raise SystemExit(main({words!r}))"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    for line in running.stderr:
-        if "cost" in line:  # the bar's second line: something has been found
-            break
-    time.sleep(0.2)
-    running.send_signal(signal.SIGINT)
-    out, _ = running.communicate(timeout=120)
+    running, out, _ = interrupted(words)
     assert running.returncode == 0
     (row,) = json.loads(out.strip().splitlines()[-1])
     assert row["interrupted"] is True

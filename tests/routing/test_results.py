@@ -2,10 +2,6 @@
 
 import csv
 import json
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
@@ -14,6 +10,7 @@ from backcast.routing.given import read_given
 from backcast.routing.problems import paper_instance, read_instance, read_solution, write_instance, write_solution
 from backcast.routing.score import cost
 from backcast.routing.start import savings
+from tests.routing.interrupting import interrupted
 
 SHORT = ["--iterations", "300"]
 TINY = """NAME : {name}
@@ -223,21 +220,9 @@ def test_ablate_takes_a_capacity(shops, capsys):
 
 def test_an_interrupt_ends_the_whole_command(tmp_path):
     """Ctrl-C in the first of three files: its best so far is written, the others are not begun; exit code 130."""
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from backcast.cli import main; "
     files = [f"uniform:200:{k}" for k in range(3)]
     words = ["route", "solve", *files, "--seconds", "600", "--out", str(tmp_path), "--json"]
-    running = subprocess.Popen(
-        [sys.executable, "-c", f"{code} raise SystemExit(main({words!r}))"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    for line in running.stderr:
-        if "cost" in line:
-            break
-    time.sleep(0.2)
-    running.send_signal(signal.SIGINT)
-    out, said = running.communicate(timeout=120)
+    running, out, said = interrupted(words)
     assert running.returncode == 130
     (row,) = json.loads(out)
     assert row["not_begun"] == ["uniform-200-1", "uniform-200-2"]
