@@ -66,6 +66,24 @@ def test_chances_are_the_tries(lm):
     assert np.ptp(found) > 0.01
 
 
+def test_unlikely_beginnings_are_not_followed(lm):
+    """Piece by piece gives what whole strings give; behind a beginning below the floor, names share what it has, and
+    the model is run on less."""
+    strings = tuple(f"{name}{end}" for name in ("in", "in_front_of", "on", "door", "doorknob", "cup") for end in ", \n")
+    asks = [Ask(ASKED, "Frame 4: ", strings), Ask(ASKED, "Frame 4: door, ", strings[2:])]
+    whole = chances(lm, asks)
+    for one, other in zip(chances(lm, asks, [1e-12, 1e-12]), whole, strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
+    first = lm.tokens_forwarded
+    chances(lm, asks)
+    middle = lm.tokens_forwarded
+    short = chances(lm, asks, [0.9, 0.9])
+    assert lm.tokens_forwarded - middle < middle - first
+    for one, other in zip(short, whole, strict=True):
+        assert one.sum() == pytest.approx(1, abs=1e-6)
+        assert len(set(one.round(9))) < len(set(other.round(9)))
+
+
 @pytest.mark.parametrize("request_", [Listing(WORDS, (3,)), Labelling(WORDS, (3,))])
 def test_marginals_are_sums_over_all_answers(lm, request_):
     """Following every beginning gives, for each name, the summed probability of the answers that hold it."""

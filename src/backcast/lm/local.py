@@ -128,6 +128,10 @@ class LocalLM:
             for row, texts in zip(scores, asked, strict=True)
         ]
 
+    def offsets(self, items: Sequence[Scoring]) -> list[list[Offsets]]:
+        """The offsets that ``logprobs`` would give, without running the model."""
+        return [[offsets for _, offsets in self._texts(item)] for item in items]
+
     def logprobs_naive(self, items: Sequence[Scoring]) -> list[list[TokenScores]]:
         """The same scores the plain way: each text from its beginning, logits at all positions. The oracle in tests."""
         return [[self._score_plainly(*text) for text in self._texts(item)] for item in items]
