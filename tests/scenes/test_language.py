@@ -267,6 +267,15 @@ def test_command_line(tiny_llama, tmp_path, capsys):
     assert 0 < made["parameters"] < 20_000
     found = answer("score", test, "--model", model, "--train", train, "--k", 2)
     assert (found["videos"], found["model"], found["parse_failures"]) == (2, model, 0)
+    zero = str(tiny_llama)
+    both = answer("score", test, "--model", model, "--beside", zero, "--train", train, "--horizon", 0.25, "--k", 1, 2)
+    assert {zero, model, "knn", "persistence"} <= both["short_and_long"].keys()
+    assert zero in both["baselines"]
+    assert zero in both["differences"]
+    # Three frames ahead are near; nothing here is further.
+    ((part, line),) = both["short_and_long"][zero].items()
+    assert part.startswith("short, up to 3 frames")
+    assert line["modes"]["no"]["mR@2"] == both["baselines"][zero]["modes"]["no"]["mR@2"]
     out = ("--frames", "90", "--out", tmp_path / "f.jsonl")
     assert answer("forecast", test, "--model", model, *out)["clips"] == 2
     for words, said in (
@@ -276,6 +285,8 @@ def test_command_line(tiny_llama, tmp_path, capsys):
         (["fit", train, "--out", model + "2", "--model", tiny_llama, "--beta", 2], "beta 2.0: give a number"),
         (["fit", train, "--out", model + "2", "--model", "smolm2"], "unknown model 'smolm2'"),
         (["score", test, "--model", "markof", "--train", train], "unknown model 'markof'"),
+        (["score", test, "--model", "knn", "--beside", "knn"], "that is --model"),
+        (["score", test, "--model", "knn", "--beside", tmp_path / "f.jsonl"], "the file of a forecast"),
     ):
         assert main(["scene", *map(str, words)]) == 2
         err = capsys.readouterr().err

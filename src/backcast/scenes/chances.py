@@ -122,12 +122,8 @@ class _Tree:
 
 
 def _descended(lm: Any, asks: Sequence[Ask], floors: Sequence[float]) -> list[np.ndarray] | None:
-    """Piece by piece from the strings' beginnings; None where a text cut short is not cut as the whole one is."""
-    wholes = [
-        Scoring(ask.prompt, tuple(ask.said + s for s in ask.strings), (len(ask.said),) * len(ask.strings))
-        for ask in asks
-    ]
-    trees = [_Tree(ask, row) for ask, row in zip(asks, lm.offsets(wholes), strict=True)]
+    """Piece by piece from the strings' beginnings; None where the model cuts a text otherwise than was thought."""
+    trees = [_Tree(ask, lm.offsets([ask.said + string for string in ask.strings], len(ask.said))) for ask in asks]
     if any(not tree.tells() for tree in trees):
         return None
     live = [(i, tree.forced(())) for i, tree in enumerate(trees)]
