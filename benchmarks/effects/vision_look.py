@@ -30,7 +30,7 @@ from backcast.vision.looker.boxes import Box
 from backcast.vision.problems.scenes import generate
 from backcast.vision.score import Necessity, necessity
 from backcast.vision.stages import Lessons, open_looker, template, warm
-from backcast.vision.warmup.mix import UNCORRECTED
+from backcast.vision.warmup.mix import IMAGE, UNCORRECTED, untooled
 
 DEMANDED = {"on": (0.85, 1.0), "off": (0.05, 0.2), "random": (0.0, 0.25), "oracle": (0.9, 1.0), "hits": (0.9, 1.0)}
 
@@ -65,7 +65,7 @@ def one_seed(folder: Path, seed: int, given: argparse.Namespace) -> dict[str, An
     start.mkdir(exist_ok=True)
     problems = generate(given.test, replace(SCENES, easy=0.0), -1 - seed)
     if not (start / "model" / "tokenizer.json").exists():
-        mixes = {"image": UNCORRECTED} if given.single else None
+        mixes = {"image": untooled(UNCORRECTED if given.single else IMAGE)}
         lessons = Lessons(generate(given.traces, SCENES, seed), looking(shape), seed, mixes, AIM)
         warm(start, model, lessons, problems[:16], replace(WARM, epochs=given.epochs, seed=seed), True, None)
     table = necessity(open_looker(start / "model"), problems, looking(shape), Sampling(0.0))

@@ -103,6 +103,26 @@ def test_two_threads_give_the_same_bits(monkeypatch, matrices):
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize(("first", "last"), [(0, 1), (3, 5), (2, 9)])
+def test_threads_share_the_decoding_of_a_tile(matrices, first, last):
+    """Whatever rows a tile has, two threads write what one writes, and nothing beside it."""
+    from backcast.compress import packed
+
+    made = layer(matrices[1]["block 4"])
+    matrix, _ = made.views()
+    before = torch.get_num_threads()
+    written = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        out = np.full((last - first + 1, made.in_features), np.nan, dtype=np.float32)
+        packed._decode(matrix, first, last, out[: last - first])
+        written.append(out)
+    torch.set_num_threads(before)
+    assert np.array_equal(*written, equal_nan=True)
+    assert not np.isnan(written[1][:-1]).any()
+    assert np.isnan(written[1][-1]).all()
+
+
 def test_memory_is_packed_and_copies_are_independent(matrices):
     """Parameters and buffers take the bytes of the formula; a deep copy works after the original changes."""
     encoded = matrices[1]["ours 4"]

@@ -18,6 +18,7 @@ LOGPS += " image_grid_thw num_images pixel_attention_mask spatial_shapes num_til
 LOGPS += " mm_token_type_ids image_position_ids"
 
 OVERRIDDEN = {
+    "_tokenize_prompts": ("prompts", "d2d27f7c9bfd"),
     "_generate": ("prompts", "2a27fdf8f5e6"),
     "_calculate_rewards": ("inputs prompts completions completion_ids_list", "736ae29b0838"),
     "_generate_and_score_completions": ("inputs", "1fa48922792d"),
@@ -28,7 +29,6 @@ OVERRIDDEN = {
 """Parameters behind ``self``, and the beginning of the SHA-256 of the source, of each method that ours override."""
 
 CALLED = {
-    "_tokenize_prompts": ("prompts", "d2d27f7c9bfd"),
     "_generate_single_turn": ("prompt_ids images multimodal_fields num_generations has_tool_images", "e0f02e4fc094"),
     "_prepare_inputs": ("generation_batch", "f824e7fb0714"),
     "_tool_call_loop": (

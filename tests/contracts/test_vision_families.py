@@ -35,6 +35,7 @@ from tests.vision.families import FAMILIES, template
 
 SETTINGS = replace(preset("strict"), reply_tokens=6, crop=Budget(4, 16), first=Budget(4, 64))
 CALL = {"name": "zoom_in", "arguments": {"bbox_2d": [0.3, 0.2, 0.6, 0.6], "target_image": 1}}
+FAILING = {"name": "zoom_in", "arguments": {"bbox_2d": [0.6, 0.2, 0.3, 0.6], "target_image": 1}}
 WITHOUT_HELP = {"qwen2.5-vl": False, "qwen3-vl": False, "idefics3": True, "smolvlm": False}
 
 
@@ -146,12 +147,12 @@ def test_a_step_of_sft_learns_what_is_masked_in_and_nothing_else(family, tmp_pat
     assert losses[-1] < losses[0]
 
 
-def force_calls(learner, monkeypatch):
+def force_calls(learner, monkeypatch, made):
     """Two of four attempts call the tool: a random model never would. The model itself writes what follows.
 
     Not by ``rollout_func``, with which TRL 1.16 forgets the prompt's own images while the tools run.
     """
-    write, call = learner._generate_single_turn, f"<tool_call>\n{json.dumps(CALL)}\n</tool_call><|im_end|>"
+    write, call = learner._generate_single_turn, f"<tool_call>\n{json.dumps(made)}\n</tool_call><|im_end|>"
     texts, turns = [call, "\\boxed{9}<|im_end|>"] * 2, []
 
     def forced(*arguments, **more):
@@ -169,8 +170,12 @@ def sometimes(completions, **_):
     return [float(i % 4 == 1) for i in range(len(completions))]
 
 
-def test_a_step_of_grpo_with_tools(family, tmp_path, monkeypatch):
-    """TRL calls our environment, its picture goes into the completion, masked; curiosity pays those that looked."""
+@pytest.mark.parametrize("made", [CALL, FAILING], ids=["call", "failing"])
+def test_a_step_of_grpo_with_tools(family, tmp_path, monkeypatch, made):
+    """TRL calls our environment, its picture goes into the completion, masked; curiosity pays those that looked.
+
+    Where all calls fail there is no picture in any completion, only the error's text.
+    """
     name, folder = family
     if not name.startswith("qwen"):
         pytest.skip("TRL 1.16 knows the image marks of the Qwen families only")
@@ -211,7 +216,7 @@ def test_a_step_of_grpo_with_tools(family, tmp_path, monkeypatch):
         environment_factory=environment(SETTINGS),
         advantage="center",
     )
-    turns = force_calls(learner, monkeypatch)
+    turns = force_calls(learner, monkeypatch, made)
     before = {key: value.clone() for key, value in lm.model.state_dict().items()}
     kept = {}
     train_step = learner._generate_and_score_completions
@@ -227,9 +232,12 @@ def test_a_step_of_grpo_with_tools(family, tmp_path, monkeypatch):
     batch = kept["batch"]
     pad = learner._image_pad_token_id
     pads = (batch["completion_ids"] == pad).sum(1).tolist()
-    assert [count > 0 for count in pads] == [True, False, True, False]
+    assert [count > 0 for count in pads] == ([True, False, True, False] if made is CALL else [False] * 4)
+    told = batch["tool_mask"].bool() | ~batch["completion_mask"].bool()
+    assert [not bool(row.all()) for row in told] == [True, False, True, False]
     assert not ((batch["completion_ids"] == pad) & batch["tool_mask"].bool()).any()
     assert reward.sums.looked == 2
+    assert reward.sums.failed == (0 if made is CALL else 2)
     assert reward.sums.attempts == 4
     log = next(line for line in learner.state.log_history if "reward" in line)
     assert log["reward"] == pytest.approx(0.25)  # one of four is right; half of them looked, so no bonus is due

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from backcast.core.errors import BadInput
-from backcast.scenes.counts import Markov, Neighbours, Persistence, bin_of, forecast_all, oracle_objects
+from backcast.scenes.counts import (
+    OF_ALL,
+    Arrivals,
+    Markov,
+    Neighbours,
+    Persistence,
+    bin_of,
+    forecast_all,
+    oracle_objects,
+)
 from backcast.scenes.problems import Clip, Clips, Frame, Group, Vocabulary
 from backcast.scenes.problems.convert import read_any
 from backcast.scenes.problems.household import make_household
@@ -20,6 +29,9 @@ WORDS = Vocabulary(("a", "b"), (Group("g", ("p", "q")),))
 
 def clip(name, *frames, **extra):
     return Clip(name, tuple(Frame(i, objects) for i, objects in enumerate(frames)), **extra)
+
+
+BOTH = ({0: (0,), 1: (0,)}, {0: (0,), 1: (0,)})
 
 
 def test_persistence():
@@ -40,7 +52,7 @@ def test_markov_by_hand():
     assert counts.come[0, 0, 1].tolist() == [2, 2]
     assert (counts.fresh[1].tolist(), counts.come_count[1]) == ([1, 1], 2)
     one = model.forecast("c", (Frame(0, {0: (0,)}),), [1])
-    w, doubt = model.weight, model.doubt
+    w, doubt = model.weight, model.arrivals.doubt
     prior = (1 + w * 0.5) / (2 + w)
     assert one.objects[0, 0] == pytest.approx((1 + w * prior) / (2 + w))
     assert one.objects[0, 1] == pytest.approx(2 / (2 + doubt))
@@ -50,6 +62,18 @@ def test_markov_by_hand():
     assert one.predicates[0, 0, 0] == pytest.approx((1 + w * prior_p) / (1 + w))
     assert one.listed[0].tolist() == [True, True]
     assert replace(model, appear=0.5).forecast("c", (Frame(0, {0: (0,)}),), [1]).listed[0].tolist() == [True, False]
+
+
+def test_arrivals_of_all():
+    """b follows a in 1 of 3 pairs that begin with a; one of the three holds b already, which "of all" counts too. A
+    context of fewer pairs than asked for says nothing."""
+    clips = Clips(WORDS, (clip("1", {0: (0,)}, {1: (0,)}), clip("2", {0: (0,)}, {0: (0,)}), clip("3", *BOTH)))
+    model = replace(Markov.fit(clips), arrivals=Arrivals(of_all=True, doubt=0.0))
+    assert model.coming()[0, 0, 1] == pytest.approx(1 / 3)
+    assert replace(model, arrivals=Arrivals(doubt=0.0)).coming()[0, 0, 1] == pytest.approx(1 / 2)
+    assert replace(model, arrivals=Arrivals(of_all=True, doubt=1.0, least=3)).coming()[0, 0, 1] == pytest.approx(1 / 4)
+    assert not replace(model, arrivals=replace(OF_ALL, least=4)).coming().any()
+    assert replace(model, appear=0.3).forecast("c", (Frame(0, {0: (0,)}),), [1]).listed[0].tolist() == [True, True]
 
 
 def test_bins():

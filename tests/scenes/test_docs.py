@@ -21,7 +21,7 @@ def rows():
     for share in (0.3, 0.5, 0.7):
         lines = found[f"F={share}"]
         for name, line in lines.items():
-            if name == "frames":
+            if name in ("frames", "minus reported"):
                 continue
             points = [f"{100 * line[key]:.1f}" for key in ("no R@5", "no R@10", "no mR@10")]
             objects = " / ".join(f"{line[f'object {key}']:.3f}"[1:] for key in ("precision", "recall", "f1"))

@@ -17,7 +17,7 @@ from backcast.vision.problems import Scenes, generate
 from backcast.vision.problems.scenes import plain
 from backcast.vision.warmup import IMAGE, VIDEO, ModelWriter, RuleWriter, mask, quota, synthesise
 from backcast.vision.warmup.masks import IGNORED, kept
-from backcast.vision.warmup.mix import FAR_TOO_LARGE, MISTAKES, elsewhere, too_large
+from backcast.vision.warmup.mix import FAR_TOO_LARGE, MISTAKES, UNTOOLED, elsewhere, too_large, untooled
 from backcast.vision.warmup.traces import build
 
 SCENES = Scenes(canvas=224, ratio=0.5)
@@ -92,6 +92,26 @@ def test_what_needs_no_look_is_answered_at_once_half_of_it_without_tools():
         assert trace.turns[1].text.endswith(f"{trace.problem.answer}.\n\n\\boxed{{{trace.problem.answer}}}")
     others = Counter(trace.kind for trace in traces if not plain(trace.problem))
     assert others == Counter(quota(60 - len(easy), IMAGE, 3))
+
+
+def test_a_few_traces_without_tools_where_a_look_is_needed_are_answered_at_once():
+    """Exactly the share asked for; the others keep the mix among themselves."""
+    mix = untooled(IMAGE)
+    assert mix["no-tools"] == UNTOOLED
+    assert sum(mix.values()) == pytest.approx(1)
+    assert mix["recrop-once"] / mix["further-zoom"] == pytest.approx(IMAGE["recrop-once"] / IMAGE["further-zoom"])
+    traces, notes = synthesise(generate(40, SCENES, seed=0), seed=3, mixes={"image": mix}, plain=plain)
+    assert notes == []
+    without = [trace for trace in traces if not trace.tools]
+    assert len(without) == 2
+    assert {trace.kind for trace in without} == {"no-tools"}
+    for trace in without:
+        assert not plain(trace.problem)
+        assert [turn.role for turn in trace.turns] == ["user", "assistant"]
+        assert "zoom_in" not in trace.turns[0].text
+        assert trace.right == (False, True)
+        assert trace.turns[1].text.endswith(f"{trace.problem.answer}.\n\n\\boxed{{{trace.problem.answer}}}")
+    assert not any(trace.kind == "no-tools" for trace in synthesise(generate(40, SCENES, seed=0), seed=3)[0])
 
 
 def test_video_traces():

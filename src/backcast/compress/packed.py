@@ -1,5 +1,6 @@
 """Linear and convolution layers whose weights stay packed in memory."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, Literal
@@ -221,12 +222,7 @@ def _few(module: PackedLinear, x: Tensor) -> Tensor:
     if threads < 2:
         multiply(matrix, vectors, 0, rows, out)
     else:
-        edges = np.linspace(0, rows, threads + 1).astype(int)
-        work = [
-            _pool().submit(multiply, matrix, vectors, int(edges[i]), int(edges[i + 1]), out) for i in range(threads)
-        ]
-        for part in work:
-            part.result()
+        _shared(threads, 0, rows, lambda first, last: multiply(matrix, vectors, first, last, out))
     if kept is not None:
         kernels.add_kept(vectors, *kept, out)
     return torch.from_numpy(found)
@@ -240,12 +236,29 @@ def _many(module: PackedLinear, x: Tensor) -> Tensor:
     y = torch.empty(len(x), module.out_features)
     for first in range(0, module.out_features, height):
         last = min(first + height, module.out_features)
-        kernels.decode_rows(matrix, first, last, tile.numpy())
+        _decode(matrix, first, last, tile.numpy())
         y[:, first:last] = x @ tile[: last - first].T
     if kept is not None:
         rows, columns, difference = map(torch.from_numpy, kept)
         y.index_add_(1, rows, x[:, columns] * difference)
     return y
+
+
+def _decode(matrix: kernels.Stored, first: int, last: int, out: Any) -> None:
+    # Decoding takes about as long as the product of a hundred vectors, which torch spreads over its threads.
+    threads = min(torch.get_num_threads(), last - first)
+    if threads < 2:
+        kernels.decode_rows(matrix, first, last, out)
+    else:
+        _shared(threads, first, last, lambda a, b: kernels.decode_rows(matrix, a, b, out[a - first : b - first]))
+
+
+def _shared(threads: int, first: int, last: int, work: Callable[[int, int], None]) -> None:
+    """``work(a, b)`` for parts ``a .. b - 1`` of the rows ``first .. last - 1``, one a thread."""
+    edges = np.linspace(first, last, threads + 1).astype(int)
+    parts = [_pool().submit(work, int(edges[i]), int(edges[i + 1])) for i in range(threads)]
+    for part in parts:
+        part.result()
 
 
 def _kept(layout: Layout, tensors: dict[str, Tensor], matrix: kernels.Stored) -> Kept | None:

@@ -24,6 +24,9 @@ Measure = Callable[[Path, Path, Sequence[Any], "Training"], list[bool]]
 """Which held-out questions a model answers right, from (stage folder, model, questions, settings); it also writes the
 answers as ``traces.jsonl`` of the stage folder."""
 
+SMALL = 50_000_000
+"""Weights up to which activations are kept: reading everything a second time would cost a third of a step."""
+
 
 @dataclass(frozen=True)
 class Training:
@@ -193,6 +196,7 @@ def _trainer(out: Path, begin: Path, learn: Sequence[Asked], training: Training,
         "logging_steps": 1,
         "save_steps": training.save_every,
         "save_total_limit": 2,
+        "activation_checkpointing": sum(weight.numel() for weight in model.parameters()) > SMALL,
         "report_to": "none",
         "disable_tqdm": True,
         "bf16": False,

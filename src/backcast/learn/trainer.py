@@ -1,10 +1,11 @@
 """GroupTrainer: TRL's GRPOTrainer with credit, replay and rethinking as parts. The only door to TRL's RL.
 
-Tested with TRL 1.16. Six methods are overridden, each for what TRL has no hook for: ``_generate`` (rethinking comes
-before rewards), ``_calculate_rewards`` (rewards are remembered), ``_generate_and_score_completions`` (parts act on the
-finished batch), ``_get_per_token_logps_and_entropies`` and ``_compute_loss`` (imitation, true ratios), and
-``_load_optimizer_and_scheduler`` (the parts' state comes back before the first batch). The rest goes through callbacks
-(``learn.keeper``). Without parts every one of these is TRL's own, bit for bit.
+Tested with TRL 1.16. Seven methods are overridden, each for what TRL has no hook for: ``_tokenize_prompts`` (images
+as tensors), ``_generate`` (rethinking comes before rewards), ``_calculate_rewards`` (rewards are remembered),
+``_generate_and_score_completions`` (parts act on the finished batch), ``_get_per_token_logps_and_entropies`` and
+``_compute_loss`` (imitation, true ratios), and ``_load_optimizer_and_scheduler`` (the parts' state comes back before
+the first batch). The rest goes through callbacks (``learn.keeper``). Without parts every one of these is TRL's own,
+bit for bit.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.grpo_config import GRPOConfig as GRPOConfig
@@ -94,6 +96,15 @@ class GroupTrainer(_Trl):  # type: ignore[misc]
         self.add_callback(Keeper(self))
 
     # ------------------------------------------------------------------ a batch, from prompts to advantages
+
+    def _tokenize_prompts(self, prompts: Any) -> Any:
+        """TRL's, with images as tensors; they are lists of arrays where the processor was asked for none.
+
+        Where every call of a turn fails, no tool brings an image, and TRL splits these by tensor methods.
+        """
+        ids, images, fields = super()._tokenize_prompts(prompts)
+        arrays = {key: value for key, value in fields.items() if len(value) and isinstance(value[0], np.ndarray)}
+        return ids, images, {**fields, **{key: torch.from_numpy(np.array(value)) for key, value in arrays.items()}}
 
     def _generate(self, prompts: list[Any]) -> Any:
         generated = super()._generate(prompts)

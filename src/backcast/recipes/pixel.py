@@ -218,18 +218,19 @@ def _looking(settings: Settings) -> Any:
 def _lessons(settings: Settings, learn: list[VisualProblem], look: Any) -> "Lessons":
     from backcast.vision.beginner.settings import AIM
     from backcast.vision.stages import Lessons
-    from backcast.vision.warmup.mix import UNCORRECTED, VIDEO
+    from backcast.vision.warmup.mix import IMAGE, UNCORRECTED, VIDEO, untooled
     from backcast.vision.warmup.traces import ModelWriter
 
-    mixes = (
-        None if settings.mistakes else {"image": UNCORRECTED, "video": {**VIDEO, "single-pass": 1.0, "reselect": 0.0}}
-    )
+    small = settings.model == GENERATED
+    image = IMAGE if settings.mistakes else UNCORRECTED
+    video = VIDEO if settings.mistakes else {**VIDEO, "single-pass": 1.0, "reselect": 0.0}
+    mixes = {"image": untooled(image) if small else image, "video": video}
     writer = None
     if settings.writer:
         from backcast.lm.sight import load
 
         writer = ModelWriter(load(settings.writer))
-    return Lessons(learn, look, settings.train.seed, mixes, AIM if settings.model == GENERATED else None, writer)
+    return Lessons(learn, look, settings.train.seed, mixes, AIM if small else None, writer)
 
 
 def _files(settings: Settings, used: list[VisualProblem]) -> list[Path]:

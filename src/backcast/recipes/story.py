@@ -18,7 +18,7 @@ from backcast.recipes import reer, story_judge, story_train
 FILES, MODELS = ("pairs", "held_out", "problems"), ("model", "scorer", "judge")
 
 GRPO = Training(
-    steps=8, prompts=2, group=8, micro=16, learning_rate=5e-4, longest=32, lora=16, heldout=0.3, save_every=2
+    steps=6, prompts=2, group=8, micro=16, learning_rate=5e-4, longest=32, lora=16, heldout=0.3, save_every=2
 )
 """Ours: what two minutes on two idle cores allow a model of 135M parameters."""
 
@@ -48,13 +48,13 @@ class Settings:
     scorer, if that is another model)."""
     limit: int | None = 7
     """Only the first so many pairs."""
-    held_out_limit: int | None = 6
+    held_out_limit: int | None = 4
     """Only the first so many held-out pairs."""
     validation: int = 1
     """So many of the searched items are kept out of training, to watch it."""
     search: Search = field(default_factory=lambda: SMALL)
     """The search; see backcast reason."""
-    sft: SFTSettings = field(default_factory=lambda: replace(SMALL_SFT, samples=2, sample_tokens=256))
+    sft: SFTSettings = field(default_factory=lambda: replace(SMALL_SFT, samples=1, sample_tokens=192))
     """The warm start."""
     grpo: Training = field(default_factory=lambda: GRPO)
     """GRPO on the problems."""
@@ -70,7 +70,7 @@ class Settings:
     """Bits a weight of the packed model (WGM, our preset); embedding and head take 8."""
     jobs: int = 1
     """Tensors packed at a time, in processes; the result does not depend on it."""
-    judging: Judging = field(default_factory=lambda: Judging(thinking_tokens=96))
+    judging: Judging = field(default_factory=lambda: Judging(thinking_tokens=64))
     """How the models think when they are judged."""
     cache: bool = True
     """Remember every model call, so that nothing is asked twice."""

@@ -98,6 +98,25 @@ def _smoothed(hits: np.ndarray, n: np.ndarray, prior: np.ndarray | float, weight
 
 
 @dataclass(frozen=True)
+class Arrivals:
+    """What the chance that an object comes, given one object of the last frame (its context), is a share of.
+
+    Of pairs of frames whose first holds the context and lacks the object, by default; ``of_all``: of all pairs whose
+    first holds the context, so that what it often goes together with is seldom expected.
+    """
+
+    of_all: bool = False
+    doubt: float = 20.0
+    """Pairs without an arrival that every context is thought to have had: one lucky pair must not list an object."""
+    least: int = 0
+    """Pairs that a context must have been in the first frame of to say anything."""
+
+
+OF_ALL = Arrivals(of_all=True, doubt=0.0, least=28)
+"""Plain shares of all pairs with the context, from 28 on: lists less. By it the bar reported for VirtualHome is met."""
+
+
+@dataclass(frozen=True)
 class Markov:
     """P(predicate at t + h | predicate at t) for each object, times P(object stays), with back-off over objects.
 
@@ -111,8 +130,7 @@ class Markov:
     gate: float = 0.0
     weight: float = 2.0
     """Observations that a prior is worth."""
-    doubt: float = 20.0
-    """Pairs without an arrival that every context is thought to have had: one lucky pair must not list an object."""
+    arrivals: Arrivals = Arrivals()
 
     @classmethod
     def fit(cls, clips: Clips, appear: float = 1.0, gate: float = 0.0) -> "Markov":
@@ -137,8 +155,10 @@ class Markov:
 
     def coming(self) -> np.ndarray:
         """(B, O, O) chance that an object comes, given one object of the last frame."""
-        n, hits = self.counts.come[..., 0], self.counts.come[..., 1]
-        return _smoothed(hits, n, 0.0, self.doubt)
+        how, hits = self.arrivals, self.counts.come[..., 1]
+        held = np.broadcast_to(self.counts.stay[:, :, None, 0], hits.shape)
+        n = (held if how.of_all else self.counts.come[..., 0]) + how.doubt
+        return np.asarray(np.divide(hits, n, out=np.zeros_like(hits), where=(held >= how.least) & (n > 0)))
 
     def arriving(self) -> np.ndarray:
         """(O, R) chance of each predicate for an object that came."""

@@ -68,7 +68,7 @@ def warm_trace(trace: WarmTrace, lm: LocalSight, pictured: bool = True) -> Trace
         "lesson": trace.kind,
         "calls": sum(turn.role == "tool" for turn in trace.turns),
         "turns": turns,
-        "changed": trace.kind not in ("single-pass", "text-only"),
+        "changed": trace.kind not in ("single-pass", "text-only", "no-tools"),
         **(_pictures(trace.views, len(images), problem, images) if pictured else {}),
     }
     return Trace(f"{problem.id}#warm", problem.id, "warm", problem.answer, Score(None), data)

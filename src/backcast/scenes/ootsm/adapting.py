@@ -180,9 +180,12 @@ def loss_of(model: Any, lm: LocalLM, rows: Sequence[Row], beta: float) -> torch.
         torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
         for rows in (tokens, [[1] * len(ids) for ids in tokens], weights)
     )
-    logits = model(input_ids=padded.to(lm.device), attention_mask=real.to(lm.device)).logits[:, :-1].float()
-    each = cross_entropy(logits.transpose(1, 2), padded[:, 1:].to(lm.device), reduction="none")
-    return weighted_mean(each, scale[:, 1:].to(lm.device))
+    # Prompts are many times as long as answers, and their logits, as many as the tokenizer has tokens, go unused.
+    at = scale[:, 1:].any(0).nonzero()[:, 0]
+    places = {"input_ids": padded.to(lm.device), "attention_mask": real.to(lm.device)}
+    logits = model(**places, logits_to_keep=at.to(lm.device)).logits.float()
+    each = cross_entropy(logits.transpose(1, 2), padded[:, at + 1].to(lm.device), reduction="none")
+    return weighted_mean(each, scale[:, at + 1].to(lm.device))
 
 
 def batch_of(lm: LocalLM, rows: Sequence[Row], beta: float) -> tuple[list[list[int]], list[list[float]]]:

@@ -55,10 +55,14 @@ class Scenes:
     """Least pixels between tiles."""
     noise: int = 18
     """Spread of the ground's grey levels."""
+    digits: int = 10
+    """How many different digits there are, from 0 on: who guesses is right once in so many."""
     frames: int = 0
     """0: images. Otherwise videos of so many frames, in one of which the tiles are."""
 
     def __post_init__(self) -> None:
+        if not 2 <= self.digits <= 10:
+            raise BadInput(f"digits must be from 2 to 10, found {self.digits}")
         if not 1 <= self.tiles <= len(COLOURS):
             raise BadInput(f"tiles must be from 1 to {len(COLOURS)}, found {self.tiles}")
         if not 0 <= self.easy <= 1 or self.ratio <= 0 or self.noise < 0 or self.frames < 0:
@@ -98,7 +102,7 @@ def _problem(number: int, scenes: Scenes, chance: random.Random) -> tuple[Visual
     small = chance.random() >= scenes.easy
     side = scenes.tile if small else min(2 * scenes.canvas // scenes.cells, scenes.canvas // (2 * scenes.tiles))
     colours = chance.sample(sorted(COLOURS), scenes.tiles)
-    digits = [chance.randrange(10) for _ in colours]
+    digits = [chance.randrange(scenes.digits) for _ in colours]
     places = _places(scenes, side, chance)
     moment = chance.randrange(scenes.frames) if scenes.frames else 0
     frames = []

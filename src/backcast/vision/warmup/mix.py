@@ -10,7 +10,7 @@ from typing import Literal
 from backcast.core.errors import BadInput
 from backcast.vision.looker.boxes import Box, Size
 
-Kind = Literal["single-pass", "recrop-once", "recrop-twice", "further-zoom", "reselect", "text-only"]
+Kind = Literal["single-pass", "recrop-once", "recrop-twice", "further-zoom", "reselect", "text-only", "no-tools"]
 MISTAKES: dict[Kind, int] = {
     "single-pass": 0,
     "recrop-once": 1,
@@ -18,6 +18,7 @@ MISTAKES: dict[Kind, int] = {
     "further-zoom": 1,
     "reselect": 1,
     "text-only": 0,
+    "no-tools": 0,
 }
 """Wrong operations before the right one."""
 IMAGE: Mapping[Kind, float] = {"single-pass": 0.3, "recrop-once": 0.2, "recrop-twice": 0.2, "further-zoom": 0.3}
@@ -25,6 +26,8 @@ VIDEO: Mapping[Kind, float] = {"single-pass": 0.9, "reselect": 0.1}
 """The paper's mixes."""
 UNCORRECTED: Mapping[Kind, float] = {"single-pass": 1.0}
 """No mistakes: the paper's ablation without correction data."""
+UNTOOLED = 0.05
+"""Share of the traces without tools where a small model is taught that knows no other answers."""
 FAR_TOO_LARGE = 4.0
 """Least area of a box that is too large, against the reference's."""
 
@@ -71,6 +74,14 @@ class Aim:
         down = math.floor(box.x1 / x + 1e-6) * x, math.floor(box.y1 / y + 1e-6) * y
         up = math.ceil(box.x2 / x - 1e-6) * x, math.ceil(box.y2 / y - 1e-6) * y
         return Box(*down, min(up[0], float(size[0])), min(up[1], float(size[1])), "own")
+
+
+def untooled(mix: Mapping[Kind, float], share: float = UNTOOLED) -> dict[Kind, float]:
+    """``mix``, ``share`` of it traces without tools for problems that need a look: the best guess, well formed.
+
+    A small model that has never been asked such a question without tools answers it with a malformed mixture.
+    """
+    return {**{kind: part * (1 - share) for kind, part in mix.items()}, "no-tools": share}
 
 
 def quota(count: int, mix: Mapping[Kind, float], seed: int = 0) -> list[Kind]:

@@ -180,7 +180,7 @@ def synthesise(
     for problem, video in usable:
         kind: Kind = "text-only" if plain(problem) else next(kinds[video])
         chance = random.Random(f"{seed}|{problem.id}")
-        offered = kind != "text-only" or chance.random() < 0.5
+        offered = kind != "no-tools" and (kind != "text-only" or chance.random() < 0.5)
         trace = build(problem, kind, chance, writer or RuleWriter(), settings, aim, offered)
         if trace is None:
             notes.append(f"{problem.id}: no room for '{kind}'; a single pass instead")
@@ -206,7 +206,7 @@ def build(
     look = begin(Ask(problem.media(settings.frames), problem.prompt, problem.id), settings, offered)
     right = [False] * len(look.turns)
     tools = tuple(settings.calling.tools(look.desk.names, settings.box_frame)) if offered else ()
-    if kind == "text-only":
+    if kind in ("text-only", "no-tools"):
         _say(look, right, writer.plain(problem, look.desk) + f"\n\n\\boxed{{{problem.answer}}}", True)
         return WarmTrace(problem, kind, tuple(look.turns), tuple(right), tools, tuple(look.views))
     steps = _operations(problem, kind, look, chance, aim)
