@@ -203,6 +203,11 @@ def test_routes_of_a_policy_and_its_levels():
     routes = policy_routes(policy, instance)
     assert faults(instance, routes) == []
     assert len(routes) <= vehicles_for(instance) + 1
+    eight = policy_routes(policy, instance, copies=8)
+    assert faults(instance, eight) == []
+    assert cost(instance, eight) < cost(instance, routes)
+    with pytest.raises(BadInput, match="9 copies; there are 1 to 8"):
+        policy_routes(policy, instance, copies=9)
     subs = pairs_of(instance, routes)
     after = level_by_policy(policy, routes, subs, samples=4)
     assert faults(instance, after) == []

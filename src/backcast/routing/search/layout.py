@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-compiled = njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+UNCOUNTED: dict[str, Any] = {"_nrt": False}
+compiled = njit(None, cache=True, nogil=True, error_model="numpy", **UNCOUNTED)
 """For kernels that allocate nothing. Numba would count references to the arrays of a walk at every call, two locked
 instructions for each array: two fifths of the search's time. The caller holds them all meanwhile."""
 
