@@ -102,13 +102,13 @@ def test_small_batches_change_nothing(tiny_llama, batch_tokens):
 
 
 def test_tokens_run_are_prefix_plus_what_differs(tiny_llama):
-    """The shared prefix P is run once: P + sum(c_k + rest + y) tokens instead of K * P + the same."""
+    """The shared prefix P is run once: P + sum(c_k + rest + y) tokens instead of K * P + the same; a last one never."""
     lm = LocalLM(tiny_llama)
     lm.logprobs([LONG])
     texts = [text for text, _ in lm._texts(LONG)]
     prefix = Item(texts).trunk
     assert prefix > 256
-    assert lm.tokens_forwarded == prefix + sum(len(text.ids) - prefix for text in texts)
+    assert lm.tokens_forwarded == prefix + sum(text.scored[-1] - prefix for text in texts)
 
 
 def test_a_sweep_carries_its_prefix_on(tiny_llama):

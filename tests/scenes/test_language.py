@@ -66,6 +66,24 @@ def test_chances_are_the_tries(lm):
     assert np.ptp(found) > 0.01
 
 
+def test_unlikely_beginnings_are_not_followed(lm):
+    """Piece by piece gives what whole strings give; behind a beginning below the floor, names share what it has, and
+    the model is run on less."""
+    strings = tuple(f"{name}{end}" for name in ("in", "in_front_of", "on", "door", "doorknob", "cup") for end in ", \n")
+    asks = [Ask(ASKED, "Frame 4: ", strings), Ask(ASKED, "Frame 4: door, ", strings[2:])]
+    whole = chances(lm, asks)
+    for one, other in zip(chances(lm, asks, [1e-12, 1e-12]), whole, strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
+    first = lm.tokens_forwarded
+    chances(lm, asks)
+    middle = lm.tokens_forwarded
+    short = chances(lm, asks, [0.9, 0.9])
+    assert lm.tokens_forwarded - middle < middle - first
+    for one, other in zip(short, whole, strict=True):
+        assert one.sum() == pytest.approx(1, abs=1e-6)
+        assert len(set(one.round(9))) < len(set(other.round(9)))
+
+
 @pytest.mark.parametrize("request_", [Listing(WORDS, (3,)), Labelling(WORDS, (3,))])
 def test_marginals_are_sums_over_all_answers(lm, request_):
     """Following every beginning gives, for each name, the summed probability of the answers that hold it."""
@@ -249,6 +267,15 @@ def test_command_line(tiny_llama, tmp_path, capsys):
     assert 0 < made["parameters"] < 20_000
     found = answer("score", test, "--model", model, "--train", train, "--k", 2)
     assert (found["videos"], found["model"], found["parse_failures"]) == (2, model, 0)
+    zero = str(tiny_llama)
+    both = answer("score", test, "--model", model, "--beside", zero, "--train", train, "--horizon", 0.25, "--k", 1, 2)
+    assert {zero, model, "knn", "persistence"} <= both["short_and_long"].keys()
+    assert zero in both["baselines"]
+    assert zero in both["differences"]
+    # Three frames ahead are near; nothing here is further.
+    ((part, line),) = both["short_and_long"][zero].items()
+    assert part.startswith("short, up to 3 frames")
+    assert line["modes"]["no"]["mR@2"] == both["baselines"][zero]["modes"]["no"]["mR@2"]
     out = ("--frames", "90", "--out", tmp_path / "f.jsonl")
     assert answer("forecast", test, "--model", model, *out)["clips"] == 2
     for words, said in (
@@ -258,6 +285,8 @@ def test_command_line(tiny_llama, tmp_path, capsys):
         (["fit", train, "--out", model + "2", "--model", tiny_llama, "--beta", 2], "beta 2.0: give a number"),
         (["fit", train, "--out", model + "2", "--model", "smolm2"], "unknown model 'smolm2'"),
         (["score", test, "--model", "markof", "--train", train], "unknown model 'markof'"),
+        (["score", test, "--model", "knn", "--beside", "knn"], "that is --model"),
+        (["score", test, "--model", "knn", "--beside", tmp_path / "f.jsonl"], "the file of a forecast"),
     ):
         assert main(["scene", *map(str, words)]) == 2
         err = capsys.readouterr().err

@@ -13,7 +13,18 @@ from backcast.scenes.counts import Persistence, forecast_all
 from backcast.scenes.forecast import Case, GraphForecast, cases, certain
 from backcast.scenes.problems import ACTION_GENOME, Frame, Group, Vocabulary
 from backcast.scenes.problems.household import make_household
-from backcast.scenes.score import COMPAT, MODES, Rules, by_horizon, interval, mean_recall, metric, summary, tally
+from backcast.scenes.score import (
+    COMPAT,
+    MODES,
+    Rules,
+    by_horizon,
+    interval,
+    mean_recall,
+    metric,
+    short_and_long,
+    summary,
+    tally,
+)
 from tests.scenes import plain, worked
 
 KS = (1, 2, 3, 5, 8, 10, 20, 50)
@@ -132,6 +143,24 @@ def test_copying_by_horizon():
     assert found == pytest.approx([np.mean(shares[line["horizon"]]) for line in lines])
     assert all(after < before + 0.01 for before, after in itertools.pairwise(found))
     assert len(found) == 4
+
+
+def test_short_and_long():
+    """Near and far frames are all frames: recall over all is their mean by frames; what no clip reaches is left out."""
+    clips = make_household(40, seed=8)
+    asked, _ = cases(clips.clips, 0.3)
+    made = forecast_all(Persistence(clips.vocabulary), [(case.id, case.seen, case.future) for case in asked])
+    found = tally(made, asked, clips.vocabulary, Rules(ks=(10,), modes=("no",)))
+    near, far = short_and_long(found).values()
+    whole, frames = summary(found.total(), found)["modes"]["no"], near["frames"] + far["frames"]
+    assert frames == summary(found.total(), found)["frames"]
+    mean = sum(part["modes"]["no"]["R@10"] * part["frames"] for part in (near, far)) / frames
+    assert mean == pytest.approx(whole["R@10"], abs=2e-3)  # frames without a triplet are in "frames" alone
+    assert near["modes"]["no"]["R@10"] > far["modes"]["no"]["R@10"] + 0.1
+    few = [Case(case.id, case.seen, case.future[:3]) for case in asked]
+    made = forecast_all(Persistence(clips.vocabulary), [(case.id, case.seen, case.future) for case in few])
+    (name,) = short_and_long(tally(made, few, clips.vocabulary, Rules(ks=(10,), modes=("no",))))
+    assert name.startswith("short, up to 3 frames")
 
 
 def test_nothing_is_changed_and_order_does_not_matter():

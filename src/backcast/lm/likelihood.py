@@ -114,22 +114,28 @@ class Likelihood:
     def _branches(self, items: Sequence[Item], cache: Cache, padded: torch.Tensor | None) -> list[list[np.ndarray]]:
         """What each text has of its own, behind its item's trunk in ``cache``."""
         found = [[_NOTHING] * len(item.texts) for item in items]
-        own = [
-            (i, k) for i, item in enumerate(items) for k, text in enumerate(item.texts) if len(text.ids) > item.trunk
-        ]
-        widest = max((len(items[i].texts[k].ids) for i, k in own), default=1)
+        # A row ends before its last scored token, which nobody goes on from; so texts that differ there are one row.
+        own: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+        for i, item in enumerate(items):
+            for k, text in enumerate(item.texts):
+                if text.scored and text.scored[-1] > item.trunk:
+                    own.setdefault((i, tuple(text.ids[item.trunk : text.scored[-1]])), []).append(k)
+        widest = max((items[i].trunk + len(ids) for i, ids in own), default=1)
         step = max(1, self.batch_tokens // widest)
         for first in range(0, len(own), step):
-            part = own[first : first + step]
-            index = torch.tensor([i for i, _ in part], device=self.network.device)
+            part = list(own.items())[first : first + step]
+            index = torch.tensor([i for (i, _), _ in part], device=self.network.device)
             rows = Rows(
-                [items[i].texts[k].ids[items[i].trunk :] for i, k in part],
-                [items[i].trunk for i, _ in part],
+                [ids for (_, ids), _ in part],
+                [items[i].trunk for (i, _), _ in part],
                 None if padded is None else padded[index],
             )
-            wanted = [items[i].wanted(k, branch=True) for i, k in part]
-            for (i, k), scores in zip(part, self.network.logprobs(rows, fork(cache, index), wanted), strict=True):
-                found[i][k] = scores
+            wanted = [[items[i].wanted(k, branch=True) for k in mine] for (i, _), mine in part]
+            flat = [[pair for pairs in row for pair in pairs] for row in wanted]
+            scored = self.network.logprobs(rows, fork(cache, index), flat)
+            for ((i, _), mine), each, scores in zip(part, wanted, scored, strict=True):
+                for k, one in zip(mine, np.split(scores, np.cumsum([len(pairs) for pairs in each])[:-1]), strict=True):
+                    found[i][k] = one
         return found
 
     def _prefix(self, item: Item) -> tuple[int, Cache]:

@@ -128,6 +128,14 @@ class LocalLM:
             for row, texts in zip(scores, asked, strict=True)
         ]
 
+    def offsets(self, texts: Sequence[str], start: int) -> list[Offsets]:
+        """(begin, end) of the tokens of each text that reach beyond ``start``, nothing coming before the text.
+
+        What comes before seldom changes them; ``logprobs`` says what it cut.
+        """
+        rows = self.tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True).offset_mapping
+        return [tuple((begin, end) for begin, end in row if end > max(start, begin)) for row in rows]
+
     def logprobs_naive(self, items: Sequence[Scoring]) -> list[list[TokenScores]]:
         """The same scores the plain way: each text from its beginning, logits at all positions. The oracle in tests."""
         return [[self._score_plainly(*text) for text in self._texts(item)] for item in items]

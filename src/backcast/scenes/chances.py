@@ -1,12 +1,13 @@
 """What a language model thinks of the legal strings of a grammar, from log-probabilities of forced continuations.
 
 Works through the LM protocol alone, so that a model in this process and one behind a server are scored alike. What
-texts share is run once by the model (``lm.local``); each text is tokenised whole, as it would be written.
+texts share is run once by the model (``lm.local``); each text is tokenised whole, as it would be written. A model in
+this process also tells how it would cut a text, so that of many names only the likely beginnings are gone on with.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -42,14 +43,19 @@ class Beam:
     width: int = 3
     """Beginnings of one answer followed at once."""
     floor: float = 0.02
-    """Share of an answer's probability below which a beginning is not followed."""
+    """Share of an answer's probability below which a beginning, of an answer or of a name, is not followed."""
 
 
-def chances(lm: Scorer, asks: Sequence[Ask]) -> list[np.ndarray]:
+def chances(lm: Scorer, asks: Sequence[Ask], floors: Sequence[float] = ()) -> list[np.ndarray]:
     """(S,) probability of each string of each slot: tokens renormalised over the legal ones, as ``grammar.Trie`` does.
 
-    All slots of one prompt go to the model together. A slot with one string costs nothing.
+    All slots of one prompt go to the model together. A slot with one string costs nothing. With ``floors``, one a
+    slot, strings whose common beginning is less likely share its probability alike, where the model can be asked so.
     """
+    if any(floor > 0 for floor in floors) and hasattr(lm, "offsets"):
+        descended = _descended(lm, asks, floors)
+        if descended is not None:
+            return descended
     found = [np.ones(len(ask.strings)) for ask in asks]
     by_prompt: dict[Prompt, list[int]] = {}
     for i, ask in enumerate(asks):
@@ -70,6 +76,79 @@ def chances(lm: Scorer, asks: Sequence[Ask]) -> list[np.ndarray]:
             found[i] = shares(item.continuations[start:end], scores[start:end])
             start = end
     return found
+
+
+class _Tree:
+    """The pieces of one slot's strings, and how likely the model came to every beginning so far."""
+
+    def __init__(self, ask: Ask, offsets: Sequence[Sequence[tuple[int, int]]]) -> None:
+        self.ask = ask
+        texts = [ask.said + string for string in ask.strings]
+        self.paths = [
+            tuple((start, end, text[start:end]) for start, end in row) for text, row in zip(texts, offsets, strict=True)
+        ]
+        self.onward: dict[Node, list[Node]] = {}
+        for path in self.paths:
+            for depth in range(len(path)):
+                kids = self.onward.setdefault(path[:depth], [])
+                if path[: depth + 1] not in kids:
+                    kids.append(path[: depth + 1])
+        self.mass: dict[Node, float] = {(): 1.0}
+
+    def tells(self) -> bool:
+        """Whether the pieces are the strings, and none ends where another goes on."""
+        return all(
+            path and path not in self.onward and self.text(path) == self.ask.said + string
+            for path, string in zip(self.paths, self.ask.strings, strict=True)
+        )
+
+    def text(self, node: Node) -> str:
+        """What is said up to the end of a beginning."""
+        return self.ask.said[: node[0][0]] + "".join(piece for _, _, piece in node)
+
+    def forced(self, node: Node) -> Node:
+        """The end of what follows a beginning in any case."""
+        while len(self.onward.get(node, ())) == 1:
+            (kid,) = self.onward[node]
+            self.mass[kid] = self.mass[node]
+            node = kid
+        return node
+
+    def found(self) -> np.ndarray:
+        """(S,) probabilities; strings behind a beginning that was not followed share what it has."""
+        ends = [max(depth for depth in range(len(path) + 1) if path[:depth] in self.mass) for path in self.paths]
+        stops = [path[:end] for path, end in zip(self.paths, ends, strict=True)]
+        return np.array([self.mass[stop] / stops.count(stop) for stop in stops])
+
+
+def _descended(lm: Any, asks: Sequence[Ask], floors: Sequence[float]) -> list[np.ndarray] | None:
+    """Piece by piece from the strings' beginnings; None where the model cuts a text otherwise than was thought."""
+    trees = [_Tree(ask, lm.offsets([ask.said + string for string in ask.strings], len(ask.said))) for ask in asks]
+    if any(not tree.tells() for tree in trees):
+        return None
+    live = [(i, tree.forced(())) for i, tree in enumerate(trees)]
+    while live := [(i, node) for i, node in live if node in trees[i].onward]:
+        by_prompt: dict[Prompt, list[tuple[int, Node, Node]]] = {}
+        for i, node in live:
+            by_prompt.setdefault(asks[i].prompt, []).extend((i, node, kid) for kid in trees[i].onward[node])
+        items = [
+            Scoring(prompt, tuple(trees[i].text(kid) for i, _, kid in rows), tuple(len(asks[i].said) for i, *_ in rows))
+            for prompt, rows in by_prompt.items()
+        ]
+        logs: dict[tuple[int, Node], dict[Node, float]] = {}
+        for rows, scores in zip(by_prompt.values(), lm.logprobs(items), strict=True):
+            for (i, node, kid), one in zip(rows, scores, strict=True):
+                if one.offsets != tuple((start, end) for start, end, _ in kid):
+                    return None
+                logs.setdefault((i, node), {})[kid] = float(one.logprobs[-1])
+        live = []
+        for (i, node), row in logs.items():
+            tree, total = trees[i], np.logaddexp.reduce(list(row.values()))
+            for kid, log in row.items():
+                tree.mass[kid] = tree.mass[node] * float(np.exp(log - total))
+                if tree.mass[kid] >= floors[i]:
+                    live.append((i, tree.forced(kid)))
+    return [tree.found() for tree in trees]
 
 
 def shares(texts: Sequence[str], scores: Sequence[TokenScores]) -> np.ndarray:
@@ -120,7 +199,8 @@ def marginals(
         slots = [asked[path.answer][1].slot(path.chosen) for path in paths]
         asks = [Ask(asked[path.answer][0], "".join(path.chosen), slot) for path, slot in zip(paths, slots, strict=True)]
         onward: list[list[_Path]] = [[] for _ in asked]
-        for path, slot, each in zip(paths, slots, chances(lm, asks), strict=True):
+        floors = [beam.floor / path.mass for path in paths] if beam.floor else []
+        for path, slot, each in zip(paths, slots, chances(lm, asks, floors), strict=True):
             i, group = path.answer, sum(string.endswith("; ") for string in path.chosen)
             if path.chosen[-1].endswith("; ") or len(path.chosen) == 1:
                 entered[i][group] = entered[i].get(group, 0.0) + path.mass

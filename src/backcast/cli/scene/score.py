@@ -18,7 +18,10 @@ class Score:
     clips: Positional[Path]
     """A clips file (see 'backcast scene convert')."""
     model: str
-    """persistence, markov, markov+appearance or knn, the folder of a fit, or the file of a forecast."""
+    """persistence, markov, markov+appearance or knn, the folder of a fit, the file of a forecast, or a language model
+    as it comes (smollm2, a folder, an endpoint)."""
+    beside: tuple[str, ...] = ()
+    """More models in the same tables: a language model as it comes beside its fit, say."""
     horizon: float = 0.5
     """Observed share of each clip."""
     compat: Literal["none", "ootsm-with", "scenesayer-with"] = "none"
@@ -43,14 +46,15 @@ PAIRED = ("with R@10", "no R@10", "no mR@10", "object f1", "novel f1")
 def score(options: Score) -> dict[str, Any]:
     """Answers ``backcast scene score``: figures, baselines, and paired differences with intervals over clips."""
     from backcast.scenes.problems import read_clips
-    from backcast.scenes.score import MODES, Rules, by_horizon, interval, summary, sweep, tally
+    from backcast.scenes.score import MODES, Rules, by_horizon, interval, short_and_long, summary, sweep, tally
     from backcast.scenes.trial import COUNTS, forecaster, put
 
     _check(options)
     clips = read_clips(options.clips)
     train = read_clips(options.train) if options.train else None
     stored = Path(options.model).is_file()
-    fits = dict(COUNTS) if stored else {**COUNTS, options.model: forecaster(options.model, clips)}
+    asked = [name for name in (*options.beside, options.model) if not Path(name).is_file()]
+    fits = {**COUNTS, **{name: forecaster(name, clips) for name in asked}}
     trial = put(clips, options.horizon, fits, train)
     answers = dict(trial.answers)
     if stored:
@@ -79,8 +83,9 @@ def score(options: Score) -> dict[str, Any]:
         "compat": None if options.compat == "none" else options.compat,
         **summaries[options.model],
         "horizons": by_horizon(own, options.seconds),
+        "short_and_long": {name: short_and_long(one, options.seconds) for name, one in found.items()},
         "intervals": {name: _bounds(interval(own, name, seed=options.seed)) for name in paired},
-        "baselines": {name: line for name, line in summaries.items() if name in COUNTS},
+        "baselines": {name: line for name, line in summaries.items() if name in COUNTS or name in options.beside},
         "differences": {
             name: {metric: _bounds(interval(own, metric, other, options.seed)) for metric in paired}
             for name, other in found.items()
@@ -111,6 +116,11 @@ def _captured(options: Score, trial: Any, clean: dict[str, Any], paired: list[st
 def _check(options: Score) -> None:
     if not 0 < options.threshold <= 1:
         raise BadInput(f"--threshold {options.threshold}: give a probability above 0, at most 1")
+    stored = [name for name in options.beside if Path(name).is_file()]
+    if stored:
+        raise BadInput(f"--beside {stored[0]}: the file of a forecast; name it as --model, or a model that forecasts")
+    if options.model in options.beside:
+        raise BadInput(f"--beside {options.model}: that is --model; name other models")
     if not options.k or min(options.k) < 1:
         raise BadInput(f"--k {' '.join(map(str, options.k))}: give whole numbers from 1 on")
 
@@ -155,6 +165,7 @@ def show_score(result: dict[str, Any]) -> None:
         for name, line in rows.items():
             table.add_row(name, mode, *(percent(line["modes"][mode][key]) for key in keys))
     out.print(table)
+    _show_short_and_long(out, result, rows)
     _show_sets(out, rows)
     _show_horizons(out, result)
     _show_differences(out, result)
@@ -182,6 +193,22 @@ def _show_sets(out: Any, rows: dict[str, Any]) -> None:
         calibration = [f"{value:.3f}" if value is not None else "-" for value in line["calibration"].values()]
         table.add_row(name, *map(percent, cells), *calibration)
     out.print(table)
+
+
+def _show_short_and_long(out: Any, result: dict[str, Any], rows: dict[str, Any]) -> None:
+    """Recall of every model, near and far, without constraint."""
+    from rich.table import Table
+
+    for part, about in result["short_and_long"][result["model"]].items():
+        title = f"{part[0].upper()}{part[1:]} ({about['frames']} frames), no constraint"
+        table = Table("recall, %", box=None, title=title, title_justify="left", title_style="bold")
+        keys = sorted((key for key in about["modes"]["no"] if not key.startswith("hR")), key=lambda key: key[0] != "R")
+        for key in keys:
+            table.add_column(key, justify="right")
+        for name in rows:
+            line = result["short_and_long"][name][part]["modes"]["no"]
+            table.add_row(name, *(percent(line[key]) for key in keys))
+        out.print(table)
 
 
 def _show_horizons(out: Any, result: dict[str, Any]) -> None:

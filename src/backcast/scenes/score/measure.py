@@ -129,6 +129,16 @@ def by_horizon(found: Tally, seconds: bool = False) -> list[dict[str, Any]]:
     return lines
 
 
+def short_and_long(found: Tally, seconds: bool = False) -> dict[str, dict[str, Any]]:
+    """The summary of the two nearest horizon bins together, and of all others together, by what they reach over."""
+    reach = f"up to {SECONDS[1]:g} s" if seconds else f"up to {HORIZONS[1][1]} frames"
+    parts = {f"short, {reach} ahead": slice(0, 2), "long, further ahead": slice(2, None)}
+    sums = {
+        name: {key: value[:, part].sum((0, 1)) for key, value in found.sums.items()} for name, part in parts.items()
+    }
+    return {name: summary(each, found) for name, each in sums.items() if each["all_frames"] > 0}
+
+
 def horizon_name(b: int, seconds: bool = False) -> str:
     """ "2-3" frames ahead, or "1-3 s"."""
     if seconds:
