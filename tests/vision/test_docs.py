@@ -30,7 +30,15 @@ def curiosity_rows():
         yield f"| {seed['seed']} | {' | '.join(cells)} |"
 
 
-@pytest.mark.parametrize("rows", [look_rows, curiosity_rows])
+def corrections_rows():
+    """Test 28: looks that miss, and what is right, with traces that make mistakes and without."""
+    for seed in json.loads((RESULTS / "vision_corrections.json").read_text())["seeds"]:
+        arms = [seed[name] for name in ("corrected start", "corrected", "uncorrected start", "uncorrected")]
+        cells = [percent(arm[key]) for key in ("missed", "right") for arm in arms]
+        yield f"| {seed['seed']} | {' | '.join(cells)} |"
+
+
+@pytest.mark.parametrize("rows", [look_rows, curiosity_rows, corrections_rows])
 def test_quotes(rows):
     text = PAGE.read_text()
     missing = [row for row in rows() if row not in text]

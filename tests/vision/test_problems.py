@@ -142,6 +142,7 @@ def test_a_scene_holds_what_it_says():
 def test_the_knob_makes_tiles_small_against_the_overviews_cells():
     small, large = Scenes(ratio=0.2), Scenes(ratio=0.8, tiles=2)
     assert (small.tile, large.tile) == (22, 90)
+    assert {problem.answer for problem in generate(60, Scenes(digits=3), seed=0)} == {"0", "1", "2"}
     mixed = generate(200, Scenes(easy=0.5), seed=0)
     share = np.mean([problem.group == "large" for problem in mixed])
     assert 0.4 < share < 0.6
@@ -186,6 +187,7 @@ def test_written_problems_are_read_back(tmp_path):
         ({"ratio": 0.01}, "hold no digit"),
         ({"ratio": 3.0}, "do not fit"),
         ({"easy": 2}, "share"),
+        ({"digits": 1}, "from 2 to 10"),
     ],
 )
 def test_impossible_scenes_are_refused(change, said):
