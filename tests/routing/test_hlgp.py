@@ -138,6 +138,7 @@ def test_a_group_is_an_instance_of_its_own():
     sub = cut_out(instance, routes)
     assert cost(sub.instance, sub.routes) == pytest.approx(cost(instance, routes))
     assert sub.back(sub.routes) == routes
+    assert sub.into(routes) == sub.routes
 
 
 def test_bad_settings_and_starts_are_one_line(tools):
@@ -159,15 +160,20 @@ def test_bad_settings_and_starts_are_one_line(tools):
 
 
 def test_a_long_budget_begins_with_short_coolings():
-    """Up to a minute there are two; an hour begins with one of under six seconds, each next one four times as long."""
+    """Up to a minute there are two; an hour begins with one of under six seconds, each next one four times as long;
+    where a tenth of the budget is fewer than twenty iterations a customer there is one."""
     from backcast.routing.hlgp import _coolings
     from backcast.routing.search.anneal import Schedule
 
-    assert _coolings(0.0, Schedule(60.0, None, "cpu")) == [0.0, 0.1, 1.0]
-    assert _coolings(0.0, Schedule(None, 10**9, "cpu")) == [0.0, 0.1, 1.0]
-    ends = [3600 * share for share in _coolings(0.0, Schedule(3600.0, None, "cpu"))]
+    small, large = (uniform(size, np.random.default_rng(3)) for size in (100, 5000))
+    assert _coolings(0.0, large, Schedule(5.0, None, "cpu")) == [0.0, 1.0]
+    assert _coolings(0.0, large, Schedule(10.0, None, "cpu")) == [0.0, 0.1, 1.0]
+    assert _coolings(0.0, small, Schedule(None, 10_000, "cpu")) == [0.0, 1.0]
+    assert _coolings(0.0, small, Schedule(60.0, None, "cpu")) == [0.0, 0.1, 1.0]
+    assert _coolings(0.0, small, Schedule(None, 10**9, "cpu")) == [0.0, 0.1, 1.0]
+    ends = [3600 * share for share in _coolings(0.0, small, Schedule(3600.0, None, "cpu"))]
     assert ends == pytest.approx([0.0, 1.40625 * 4, 22.5, 90.0, 360.0, 3600.0])
-    later = _coolings(0.5, Schedule(3600.0, None, "cpu"))
+    later = _coolings(0.5, small, Schedule(3600.0, None, "cpu"))
     assert later[0] == 0.5
     assert later[-1] == 1.0
     assert later == sorted(later)

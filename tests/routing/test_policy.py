@@ -166,7 +166,8 @@ def test_memory_of_the_graph_grows_with_customers_not_their_square():
 
 
 def test_a_batch_is_its_parts_and_reflection_changes_only_the_angle():
-    """Logits of two instances in one batch equal those one by one; a mirrored one differs only through the sine."""
+    """Logits of two instances in one batch equal those one by one; a mirrored one differs only through what has a
+    sign: sines and how far to the side."""
     a, b = (uniform(n, np.random.default_rng(5)) for n in (20, 33))
     policy = make_policy(SMALL, 2).eval()
     boards = [make_board(a, SMALL), make_board(b, SMALL)]
@@ -178,8 +179,21 @@ def test_a_batch_is_its_parts_and_reflection_changes_only_the_angle():
         assert torch.allclose(both[1][low:high], alone[1], atol=1e-5)
     mirrored = Instance("mirrored", a.demands, a.capacity, a.coords * np.array([1.0, -1.0]))
     first, second = (gather([make_board(one, SMALL)], SMALL) for one in (a, mirrored))
-    assert torch.allclose(first.edges, second.edges, atol=1e-5)
+    assert torch.allclose(first.edges * torch.tensor([1, -1, 1, -1, 1, 1]), second.edges, atol=1e-5)
     assert torch.allclose(first.nodes[:, [0, 1, 3, 4]], second.nodes[:, [0, 1, 3, 4]], atol=1e-5)
+
+
+def test_edges_tell_outward_from_inward_and_left_from_right():
+    """By hand: depot at the origin, one customer at (2, 0), another at (2, 1); farthest sqrt(5) away, three nodes."""
+    instance = Instance("three", [0, 1, 1], 2, np.array([[0.0, 0.0], [2.0, 0.0], [2.0, 1.0]]))
+    graphs = gather([make_board(instance, SMALL)], SMALL)
+    unit, far = 3**0.5 / 10 / 5**0.5, 5**0.5
+    to = graphs.near.tolist()
+    there = dict(zip(to[1], graphs.edges[1].tolist(), strict=True))
+    assert there[2] == pytest.approx([2 / far, 1 / far, 0.0, unit, unit, 0.0], abs=1e-6)
+    assert there[0] == pytest.approx([0.0, 0.0, -2 * unit, 0.0, 2 * unit, 1.0], abs=1e-6)
+    back = dict(zip(to[2], graphs.edges[2].tolist(), strict=True))
+    assert back[1] == pytest.approx([2 / far, -1 / far, -unit / far, -2 * unit / far, unit, 0.0], abs=1e-6)
 
 
 def test_routes_of_a_policy_and_its_levels():
@@ -189,6 +203,11 @@ def test_routes_of_a_policy_and_its_levels():
     routes = policy_routes(policy, instance)
     assert faults(instance, routes) == []
     assert len(routes) <= vehicles_for(instance) + 1
+    eight = policy_routes(policy, instance, copies=8)
+    assert faults(instance, eight) == []
+    assert cost(instance, eight) < cost(instance, routes)
+    with pytest.raises(BadInput, match="9 copies; there are 1 to 8"):
+        policy_routes(policy, instance, copies=9)
     subs = pairs_of(instance, routes)
     after = level_by_policy(policy, routes, subs, samples=4)
     assert faults(instance, after) == []

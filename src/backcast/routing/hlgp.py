@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal
 
+import numpy as np
+
 from backcast.core.errors import BadInput, nearest
 from backcast.core.parallel import pmap
 from backcast.core.params import bounded
@@ -36,13 +38,15 @@ HOT, COLD = 1.2, 0.04
 """Temperatures at the start and the end of a cooling, in units of the mean distance to the 40 nearest customers: at
 1,000 uniform customers about 0.09 and 0.003 of the square's side. Chosen on instances of another seed than the tests'.
 """
-DENSE, RATE = 100.0, 1e5
+DENSE, RATE = 100.0, 1.6e5
 """Iterations a customer from which a cooling may begin at HOT, with fewer it begins cooler in proportion; and the
 iterations of a second, about."""
 FIRST_CYCLE, EARLIER, SOON = 0.1, 0.25, 6.0
 """The last cooling begins after this share of the budget, so that a good solution is there early. Where that would be
 after more than SOON seconds, shorter coolings go before it, each a quarter as long: whoever ends a search of an hour
 after ten seconds gets about what ten seconds give."""
+FEW = 20.0
+"""Iterations a customer that a cooling has at least; a first one with fewer would end little below the start."""
 FLEET_SHARE = 0.05
 """Of the budget, for closing routes where the start has more than the demand needs."""
 LEVEL_SECONDS, LEVELS = 2.0, 20
@@ -51,8 +55,9 @@ LEAST_LEVEL = 1000
 """Iterations of a level at least."""
 SMALL_PART = 150
 """Customers that a worker's sector has at least; smaller problems are not split."""
-REPORT_EVERY = 0.25
-"""Seconds between two looks at whether the walk has found something better."""
+REPORT_EVERY, REPORT_SLOWER = 0.25, 5e-5
+"""Seconds between two looks at whether the walk has found something better: so many, or so many a customer where that
+is more, for a look costs in proportion to them (about a hundredth of the time)."""
 
 
 @dataclass(frozen=True)
@@ -255,34 +260,43 @@ def _improve(progress: Progress, settings: Settings) -> None:
         solve_levels(progress, settings)
         return
     instance, schedule = progress.instance, progress.schedule
-    ground = make_ground(instance)
-    fewer = anneal.fewer_routes(instance, ground, progress.routes, schedule, FLEET_SHARE, settings.seed)
-    progress.start_at(fewer)
+    # Numbered along the routes, routes around the depot: what is near in the plane is then near in memory.
+    if instance.metric == "matrix":
+        whole = Sub(instance, np.arange(instance.size + 1), progress.routes)
+    else:
+        whole = cut_out(instance, rotated(instance, progress.routes, shift=0))
+    ground = make_ground(whole.instance)
+    fewer = anneal.fewer_routes(whole.instance, ground, whole.routes, schedule, FLEET_SHARE, settings.seed)
+    progress.start_at(whole.back(fewer))
     parts = min(settings.jobs, instance.size // SMALL_PART, len(fewer) // 2) if instance.coords is not None else 1
     unit = anneal.unit_of(ground)
     low = schedule.spent if schedule.iterations is None else 0.0
-    for k, (begin, end) in enumerate(pairwise(_coolings(low, schedule))):
+    for k, (begin, end) in enumerate(pairwise(_coolings(low, instance, schedule))):
         if schedule.spent >= 1.0:
             break
         cycle = Cycle(begin, end, _hot(instance, schedule, end - begin) * unit, COLD * unit)
         if parts > 1:
             _side_by_side(progress, replace(settings, seed=settings.seed + k), cycle, parts)
         else:
-            _alone(progress, ground, cycle, settings.seed + k)
+            _alone(progress, whole, ground, cycle, settings.seed + k)
 
 
-def _coolings(low: float, schedule: Schedule) -> list[float]:
+def _coolings(low: float, instance: Instance, schedule: Schedule) -> list[float]:
     """Shares of the budget at which coolings begin, from ``low``, and 1.0, at which the last one ends."""
-    ends = [FIRST_CYCLE]
-    while schedule.iterations is None and ends[0] * (schedule.seconds or 0.0) > SOON:
+    ends = [FIRST_CYCLE] if _a_customer(instance, schedule, FIRST_CYCLE) >= FEW else []
+    while ends and schedule.iterations is None and ends[0] * (schedule.seconds or 0.0) > SOON:
         ends.insert(0, ends[0] * EARLIER)
     return [low, *(low + (1 - low) * end for end in ends), 1.0]
 
 
 def _hot(instance: Instance, schedule: Schedule, share: float) -> float:
     """Where a cooling over a share of the budget begins, in units: a short one has no time to repair what heat does."""
-    expected = share * min(schedule.iterations or 1e18, RATE * (schedule.seconds or 1e12))
-    return max(COLD, HOT * min(1.0, expected / instance.size / DENSE))
+    return max(COLD, HOT * min(1.0, _a_customer(instance, schedule, share) / DENSE))
+
+
+def _a_customer(instance: Instance, schedule: Schedule, share: float) -> float:
+    """Iterations a customer to be expected of a share of the budget."""
+    return share * min(schedule.iterations or 1e18, RATE * (schedule.seconds or 1e12)) / instance.size
 
 
 def _parts_of(cycle: Cycle, schedule: Schedule, seconds: float) -> int:
@@ -292,14 +306,20 @@ def _parts_of(cycle: Cycle, schedule: Schedule, seconds: float) -> int:
     return max(LEVELS, round(cycle.share * (schedule.seconds or 0.0) / seconds))
 
 
-def _alone(progress: Progress, ground: Any, cycle: Cycle, seed: int) -> None:
+def _looks(cycle: Cycle, schedule: Schedule, size: int) -> int:
+    """How many slices a cycle of a walk over all routes has."""
+    count, seconds = _parts_of(cycle, schedule, REPORT_EVERY), cycle.share * (schedule.seconds or 0.0)
+    return count if schedule.iterations is not None else max(1, min(count, int(seconds / (REPORT_SLOWER * size))))
+
+
+def _alone(progress: Progress, whole: Sub, ground: Any, cycle: Cycle, seed: int) -> None:
     """One walk over all routes, in slices, so that improvements are heard of while it goes on."""
     schedule = progress.schedule
-    walk = anneal.new_walk(progress.instance, ground, progress.here, seed)
-    for part in cycle.slices(_parts_of(cycle, schedule, REPORT_EVERY)):
+    walk = anneal.new_walk(whole.instance, ground, whole.into(progress.here), seed)
+    for part in cycle.slices(_looks(cycle, schedule, whole.instance.size)):
         schedule.done += anneal.walk_slice(ground, walk, schedule, part)
         progress.level += 1
-        if walk.sums[BEST] < progress.cost and progress.offer(anneal.best_of(walk)):
+        if walk.sums[BEST] < progress.cost and progress.offer(whole.back(anneal.best_of(walk))):
             progress.here = progress.routes
         progress.keep_level()
         if schedule.spent >= 1.0:

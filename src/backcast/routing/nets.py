@@ -118,7 +118,7 @@ def gather(boards: Sequence[Board], shape: Shape) -> Graphs:
         if shape.features == "repaired":
             depot = (np.arange(n) == 0).astype(float)
             nodes.append(np.stack([load, radius / scale, np.sin(angle), np.cos(angle), depot], 1))
-            edges.append(np.stack([cosine, distance * np.sqrt(n) / 10, (to == 0).astype(float)], 2))
+            edges.append(_polar_edges(away, safe, to, cosine, distance))
         else:
             nodes.append(np.stack([load, radius, angle], 1))
             edges.append(np.stack([cosine, cosine], 2))
@@ -132,6 +132,24 @@ def gather(boards: Sequence[Board], shape: Shape) -> Graphs:
         torch.tensor(np.concatenate(valid)),
         offsets,
     )
+
+
+def _polar_edges(
+    away: np.ndarray, radius: np.ndarray, to: np.ndarray, cosine: np.ndarray, distance: np.ndarray
+) -> np.ndarray:
+    """What a customer sees of its candidates (n, K, 6): cosine and sine of the turn about the depot; how far outward,
+    sideways and in all they lie, in units of about ten usual gaps; whether one is the depot.
+
+    Without the signed ones no weights can tell clockwise from counter-clockwise, and no policy can sweep.
+    """
+    outward = away / radius[:, None]
+    step = away[to] - away[:, None]
+    along = (outward[:, None] * step).sum(-1)
+    across = outward[:, None, 0] * step[..., 1] - outward[:, None, 1] * step[..., 0]
+    sine = across / radius[to]
+    unit = np.sqrt(len(away)) / 10 / max(float(radius.max()), 1e-12)
+    gap = distance * np.sqrt(len(away)) / 10
+    return np.stack([cosine, sine, along * unit, across * unit, gap, (to == 0).astype(float)], 2)
 
 
 class _Layer(nn.Module):
@@ -174,7 +192,7 @@ class Policy(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
-        nodes, edges = (5, 3) if shape.features == "repaired" else (3, 2)
+        nodes, edges = (5, 6) if shape.features == "repaired" else (3, 2)
         width, silu = shape.width, nn.SiLU
         self.nodes, self.edges = nn.Linear(nodes, width), nn.Linear(edges, width)
         self.layers = nn.ModuleList(_Layer(width) for _ in range(shape.layers))

@@ -1,10 +1,12 @@
 """Policies at work: decoding partitions, log-probabilities with a gradient, routes from a policy, pairs by a policy."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
+from backcast.core.errors import BadInput
 from backcast.routing.attention import Attention, decoded_by_attention
 from backcast.routing.nets import AnyPolicy, Graphs, gather, make_board
 from backcast.routing.problems.instance import Instance
@@ -77,13 +79,25 @@ def episodes(
     return found
 
 
-def policy_routes(policy: AnyPolicy, instance: Instance, samples: int = 0, seed: int = 0) -> list[list[int]]:
-    """A partition by the policy, each cluster as a short round trip; of several samples the best."""
+_TURNS = "1 0 0 1, 0 1 1 0, -1 0 0 1, 1 0 0 -1, -1 0 0 -1, 0 -1 1 0, 0 1 -1 0, 0 -1 -1 0"
+TURNS = [np.array(turn.split(), float).reshape(2, 2) for turn in _TURNS.split(",")]
+"""The symmetries of a square, as matrices; the first changes nothing."""
+
+
+def policy_routes(
+    policy: AnyPolicy, instance: Instance, samples: int = 0, seed: int = 0, copies: int = 1
+) -> list[list[int]]:
+    """A partition by the policy, each cluster as a short round trip; of several samples, and of up to eight turned and
+    mirrored ``copies`` of the instance, which the policy reads one by one, the best."""
+    if not 1 <= copies <= len(TURNS):
+        raise BadInput(f"{copies} copies; there are 1 to {len(TURNS)}")
     if instance.size == 0:
         return []
-    ground = make_ground(instance, 0)
-    (tries,) = decoded(policy, [make_board(instance, policy.shape)], samples, seed)
-    tried = [polished(ground, routes_of_actions(actions)) for actions in tries]
+    ground, tried = make_ground(instance, 0), []
+    for turn in TURNS[:copies]:
+        turned = instance if instance.coords is None else replace(instance, coords=instance.coords @ turn)
+        (tries,) = decoded(policy, [make_board(turned, policy.shape)], samples, seed)
+        tried += [polished(ground, routes_of_actions(actions)) for actions in tries]
     return min(tried, key=lambda pair: pair[1])[0]
 
 

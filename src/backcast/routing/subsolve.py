@@ -36,6 +36,12 @@ class Sub:
         """Routes in the numbers of the whole."""
         return [self.customers[np.asarray(route, np.int64)].tolist() for route in routes]
 
+    def into(self, routes: Routes) -> list[list[int]]:
+        """Routes of the whole in the new numbers; of the group's customers only."""
+        numbers = np.zeros(int(self.customers.max(initial=0)) + 1, np.int64)
+        numbers[self.customers] = np.arange(len(self.customers))
+        return [numbers[np.asarray(route, np.int64)].tolist() for route in routes]
+
 
 def cut_out(instance: Instance, routes: Routes, fleet: tuple[Vehicles, ...] = ()) -> Sub:
     """The customers of ``routes`` as an instance of their own; with a variant also all depots, and ``fleet`` as the

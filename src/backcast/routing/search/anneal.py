@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from backcast.routing.problems.instance import Instance
 from backcast.routing.search import kernels
 from backcast.routing.search.layout import ACTIVE, FIRST, Ground, Walk, make_walk, routes_of
@@ -64,7 +66,7 @@ class Schedule:
 def unit_of(ground: Ground) -> float:
     """The yardstick of temperatures: the mean distance of customers to their nearest ones (up to 40)."""
     gaps = ground.gaps[1:]
-    mean = float(gaps.mean()) if gaps.size else 0.0
+    mean = float(gaps.mean(dtype=np.float64)) if gaps.size else 0.0
     return mean if mean > 0 else 1.0
 
 

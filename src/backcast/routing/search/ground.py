@@ -30,7 +30,7 @@ def make_ground(instance: Instance, width: int = WIDTH) -> Ground:
         demand=np.ascontiguousarray(instance.demands, np.int64),
         capacity=int(instance.capacity),
         near=near,
-        gaps=instance.distances(rows, near) if width else np.zeros((nodes, 0)),
+        gaps=(instance.distances(rows, near) if width else np.zeros((nodes, 0))).astype(np.float32),
         home=instance.distances(everyone, np.zeros(nodes, np.int64)),
         prune=instance.metric == "exact",
     )
@@ -39,7 +39,7 @@ def make_ground(instance: Instance, width: int = WIDTH) -> Ground:
 def _near_by_place(coords: np.ndarray, width: int) -> np.ndarray:
     from scipy.spatial import cKDTree
 
-    near = np.zeros((len(coords), width), np.int32)
+    near = np.zeros((len(coords), width), np.uint32)
     if width:
         _, found = cKDTree(coords[1:]).query(coords[1:], k=width + 1)
         near[1:] = without_self(found) + 1
@@ -47,7 +47,7 @@ def _near_by_place(coords: np.ndarray, width: int) -> np.ndarray:
 
 
 def _near_by_matrix(matrix: np.ndarray, width: int) -> np.ndarray:
-    near = np.zeros((len(matrix), width), np.int32)
+    near = np.zeros((len(matrix), width), np.uint32)
     for node in range(1, len(matrix) if width else 0):
         row = matrix[node, 1:].copy()
         row[node - 1] = np.inf

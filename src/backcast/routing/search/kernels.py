@@ -20,13 +20,16 @@ from backcast.routing.search.layout import (
     COST,
     FIRST,
     HELD,
+    IN,
     LAST,
     LOAD,
     OPS,
+    OUT,
     ROUTE,
     RUINED,
     SIZE,
     STEP,
+    compiled,
 )
 from backcast.routing.search.moves import distance, draw, keep, put, take, touch
 
@@ -35,7 +38,7 @@ STRING, REMOVED, SPLIT, DEEPER = 10, 10.0, 0.5, 0.01
 """Longest string, mean number of customers removed, how often a string is split, how often its gap grows."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def drop(ground: Any, walk: Any, c: Any) -> Any:
     """Takes ``c`` into the hand and logs it."""
     k = walk.counts[OPS]
@@ -46,7 +49,7 @@ def drop(ground: Any, walk: Any, c: Any) -> Any:
     take(ground, walk, c)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def cut(ground: Any, walk: Any, c: Any, longest: Any) -> Any:
     """Removes a string of customers that holds ``c`` from its route; half the time with a gap that stays."""
     nodes, state = walk.nodes, walk.state
@@ -78,7 +81,7 @@ def cut(ground: Any, walk: Any, c: Any, longest: Any) -> Any:
         node = follow
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def ruin(ground: Any, walk: Any) -> Any:
     """Cuts strings from neighbouring routes around a random customer."""
     counts, state = walk.counts, walk.state
@@ -99,7 +102,7 @@ def ruin(ground: Any, walk: Any) -> Any:
         k += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def sort_held(ground: Any, walk: Any) -> Any:
     """Orders the customers in hand: at random, by demand, farthest or nearest first (weights 4, 4, 2, 1)."""
     keys, held, count = walk.keys, walk.held, walk.counts[HELD]
@@ -122,7 +125,7 @@ def sort_held(ground: Any, walk: Any) -> Any:
         keys[i + 1], held[i + 1] = key, c
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def blink(walk: Any) -> Any:
     """Whether this position is passed over (once in a hundred)."""
     walk.counts[BLINK] -= 1
@@ -132,7 +135,7 @@ def blink(walk: Any) -> Any:
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def find(ground: Any, walk: Any, c: Any) -> Any:
     """The cheapest place for ``c``: (cost, node before, route); route -1 where no route in use has room nearby."""
     nodes, legs, routes, home = walk.nodes, walk.legs, walk.routes, ground.home
@@ -140,19 +143,20 @@ def find(ground: Any, walk: Any, c: Any) -> Any:
     best, spot, where = np.inf, 0, -1
     width = ground.near.shape[1]
     for k in range(width):
-        j = ground.near[c, k]
+        j, d = ground.near[c, k], ground.gaps[c, k]
+        leg, into = legs[j, OUT], legs[j, IN]
+        if ground.prune and 2.0 * (d - max(leg, into)) >= best:
+            continue
         r = nodes[j, ROUTE]
         if r < 0 or routes[r, LOAD] > room:
             continue
-        d, a, b = ground.gaps[c, k], nodes[j, AFTER], nodes[j, BEFORE]
-        leg = legs[j]
+        a, b = nodes[j, AFTER], nodes[j, BEFORE]
         if (not ground.prune or 2.0 * (d - leg) < best) and not blink(walk):
             extra = d - leg + (distance(ground, c, a) if a else home[c])
             if extra < best:
                 best, spot, where = extra, j, r
-        leg = legs[b] if b else home[j]
-        if (not ground.prune or 2.0 * (d - leg) < best) and not blink(walk):
-            extra = d - leg + (distance(ground, b, c) if b else home[c])
+        if (not ground.prune or 2.0 * (d - into) < best) and not blink(walk):
+            extra = d - into + (distance(ground, b, c) if b else home[c])
             if extra < best:
                 best, spot, where = extra, b, r
     if where < 0 or (width and home[c] < ground.gaps[c, width - 1]):
@@ -170,9 +174,13 @@ def find(ground: Any, walk: Any, c: Any) -> Any:
     return best, spot, where
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def recreate(ground: Any, walk: Any, fixed: Any) -> Any:
-    """Inserts the customers in hand one by one; with ``fixed`` no route is opened and who finds no place stays out."""
+@compiled
+def recreate(ground: Any, walk: Any, fixed: Any, limit: Any) -> Any:
+    """Inserts the customers in hand one by one; with ``fixed`` no route is opened and who finds no place stays out.
+
+    Where the triangle inequality holds an insertion never makes the rest cheaper, so it ends as soon as the cost is
+    ``limit`` or more, with the others in hand: such an iteration would not be accepted.
+    """
     counts = walk.counts
     sort_held(ground, walk)
     left = 0
@@ -189,11 +197,14 @@ def recreate(ground: Any, walk: Any, fixed: Any) -> Any:
         o = counts[OPS]
         walk.ops[o, 0], walk.ops[o, 1], walk.ops[o, 2] = c, r, -1
         counts[OPS] = o + 1
+        if ground.prune and walk.sums[COST] >= limit:
+            left += counts[HELD] - k - 1
+            break
     counts[HELD] = left
     return left
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def undo(ground: Any, walk: Any, cost: Any) -> Any:
     """Takes the operations of the iteration back, last first."""
     for k in range(walk.counts[OPS] - 1, -1, -1):
@@ -205,7 +216,7 @@ def undo(ground: Any, walk: Any, cost: Any) -> Any:
     walk.sums[COST] = cost
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def accept(walk: Any) -> Any:
     """Marks the routes that the iteration touched."""
     for k in range(walk.counts[OPS]):
@@ -213,7 +224,7 @@ def accept(walk: Any) -> Any:
         touch(walk, r)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def anneal(ground: Any, walk: Any, iterations: Any, hot: Any, cold: Any) -> Any:
     """``iterations`` of ruin and recreate while the temperature falls from ``hot`` to ``cold``; returns those taken."""
     counts, sums = walk.counts, walk.sums
@@ -224,9 +235,10 @@ def anneal(ground: Any, walk: Any, iterations: Any, hot: Any, cold: Any) -> Any:
         counts[OPS] = 0
         counts[HELD] = 0
         before = sums[COST]
+        limit = before - heat * math.log(1.0 - draw(walk.state))
         ruin(ground, walk)
-        left = recreate(ground, walk, False)
-        if left == 0 and sums[COST] < before - heat * math.log(1.0 - draw(walk.state)):
+        left = recreate(ground, walk, False, limit)
+        if left == 0 and sums[COST] < limit:
             accept(walk)
             taken += 1
             if sums[COST] < sums[BEST] - 1e-9:
@@ -237,7 +249,7 @@ def anneal(ground: Any, walk: Any, iterations: Any, hot: Any, cold: Any) -> Any:
     return taken
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def close_lightest(ground: Any, walk: Any) -> Any:
     """Empties the route with the least load; its customers become absent."""
     lightest, least = -1, ground.capacity + 1
@@ -273,7 +285,7 @@ def shrink(ground: Any, walk: Any, iterations: Any, heat: Any) -> Any:
         counts[OPS] = 0
         counts[HELD] = missing
         ruin(ground, walk)
-        left = recreate(ground, walk, True)
+        left = recreate(ground, walk, True, np.inf)
         new = 0
         for k in range(left):
             new += absences[walk.held[k]]

@@ -6,9 +6,17 @@ Everything is O(N). Node 0 is the depot; ``0`` as a neighbour on a route means t
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
+
+UNCOUNTED: dict[str, Any] = {"_nrt": False}
+compiled = njit(None, cache=True, nogil=True, error_model="numpy", **UNCOUNTED)
+"""For kernels that allocate nothing. Numba would count references to the arrays of a walk at every call, two locked
+instructions for each array: two fifths of the search's time. The caller holds them all meanwhile."""
 
 AFTER, BEFORE, ROUTE = 0, 1, 2
 """Columns of ``Walk.nodes``: the next and the previous node, and the route (-1: not on any)."""
+OUT, IN = 0, 1
+"""Columns of ``Walk.legs``."""
 FIRST, LAST, LOAD, SIZE, PLACE, RUINED, DIRTY = 0, 1, 2, 3, 4, 5, 6
 """Columns of ``Walk.routes``; PLACE is the route's index in ``order``; RUINED the iteration that last cut it."""
 ACTIVE, ABSENT, STEP, OPS, HELD, STALE, BLINK, FAILED = 0, 1, 2, 3, 4, 5, 6, 7
@@ -33,9 +41,9 @@ class Ground(NamedTuple):
     """(N + 1,) int64; 0 for the depot."""
     capacity: int
     near: np.ndarray
-    """(N + 1, K) int32: the nearest customers of each customer, nearest first; row 0 is unused."""
+    """(N + 1, K) uint32: the nearest customers of each customer, nearest first; row 0 is unused."""
     gaps: np.ndarray
-    """(N + 1, K) float64: distances to them."""
+    """(N + 1, K) float32: distances to them; they choose places, costs come from ``xy`` or ``matrix``."""
     home: np.ndarray
     """(N + 1,) float64: distance to the depot."""
     prune: bool
@@ -48,7 +56,7 @@ class Walk(NamedTuple):
     nodes: np.ndarray
     """(N + 1, 3) int32: AFTER, BEFORE, ROUTE."""
     legs: np.ndarray
-    """(N + 1,) float64: distance from a customer to what comes after it."""
+    """(N + 1, 2) float64: distances from a customer to what comes after it (OUT) and before it (IN)."""
     routes: np.ndarray
     """(R, 7) int64."""
     order: np.ndarray
@@ -83,7 +91,7 @@ def make_walk(ground: Ground, routes: list[Any], slots: int, seed: int) -> Walk:
     slots = max(slots, len(routes) + 1)
     walk = Walk(
         nodes=np.zeros((n, 3), np.int32),
-        legs=np.zeros(n),
+        legs=np.zeros((n, 2)),
         routes=np.zeros((slots, 7), np.int64),
         order=np.arange(slots, dtype=np.int32),
         ops=np.zeros((4 * n + 16, 3), np.int32),
@@ -106,12 +114,12 @@ def make_walk(ground: Ground, routes: list[Any], slots: int, seed: int) -> Walk:
 
 def routes_of(after: np.ndarray, first: np.ndarray) -> list[list[int]]:
     """The routes as lists of customers, from next nodes and first customers."""
-    found = []
-    for start in first:
-        route, node = [], int(start)
+    found, follows = [], after.tolist()
+    for start in first.tolist():
+        route, node = [], start
         while node:
             route.append(node)
-            node = int(after[node])
+            node = follows[node]
         if route:
             found.append(route)
     return found

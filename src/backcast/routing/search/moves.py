@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from backcast.routing.search.layout import (
     ABSENT,
@@ -18,20 +17,23 @@ from backcast.routing.search.layout import (
     DIRTY,
     FIRST,
     FLOOR,
+    IN,
     LAST,
     LOAD,
     MATRIX,
     NEAREST,
+    OUT,
     PLACE,
     ROUTE,
     RUINED,
     SIZE,
     STALE,
     TENTH,
+    compiled,
 )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def draw(state: Any) -> Any:
     """A random float in [0, 1): splitmix64 (Steele, Lea and Flood, 2014)."""
     state[0] += np.uint64(0x9E3779B97F4A7C15)
@@ -42,7 +44,7 @@ def draw(state: Any) -> Any:
     return (z >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def distance(ground: Any, i: Any, j: Any) -> Any:
     """The distance between two nodes in the problem's own measure."""
     if ground.mode == MATRIX:
@@ -61,7 +63,7 @@ def distance(ground: Any, i: Any, j: Any) -> Any:
     return d
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def open_route(walk: Any, r: Any) -> Any:
     """Puts a route that is out of use among those in use."""
     place, top = walk.routes[r, PLACE], walk.counts[ACTIVE]
@@ -71,7 +73,7 @@ def open_route(walk: Any, r: Any) -> Any:
     walk.counts[ACTIVE] = top + 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def close_route(walk: Any, r: Any) -> Any:
     """Takes an empty route out of use."""
     place, top = walk.routes[r, PLACE], walk.counts[ACTIVE] - 1
@@ -81,23 +83,23 @@ def close_route(walk: Any, r: Any) -> Any:
     walk.counts[ACTIVE] = top
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def take(ground: Any, walk: Any, c: Any) -> Any:
     """Takes customer ``c`` off its route and changes the cost."""
     nodes, routes = walk.nodes, walk.routes
     a, b, r = nodes[c, AFTER], nodes[c, BEFORE], nodes[c, ROUTE]
-    into = walk.legs[b] if b else ground.home[c]
     leg = 0.0
     if a or b:
         leg = ground.home[a] if b == 0 else (ground.home[b] if a == 0 else distance(ground, b, a))
-    walk.sums[COST] += leg - into - walk.legs[c]
+    walk.sums[COST] += leg - walk.legs[c, IN] - walk.legs[c, OUT]
     if b:
         nodes[b, AFTER] = a
-        walk.legs[b] = leg
+        walk.legs[b, OUT] = leg
     else:
         routes[r, FIRST] = a
     if a:
         nodes[a, BEFORE] = b
+        walk.legs[a, IN] = leg
     else:
         routes[r, LAST] = b
     routes[r, LOAD] -= ground.demand[c]
@@ -107,7 +109,7 @@ def take(ground: Any, walk: Any, c: Any) -> Any:
         close_route(walk, r)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def put(ground: Any, walk: Any, c: Any, b: Any, r: Any) -> Any:
     """Puts customer ``c`` after node ``b`` of route ``r`` (0: at its start) and changes the cost."""
     nodes, routes = walk.nodes, walk.routes
@@ -118,9 +120,9 @@ def put(ground: Any, walk: Any, c: Any, b: Any, r: Any) -> Any:
         routes[r, LOAD] = 0
     if b:
         a = nodes[b, AFTER]
-        old, into = walk.legs[b], distance(ground, b, c)
+        old, into = walk.legs[b, OUT], distance(ground, b, c)
         nodes[b, AFTER] = c
-        walk.legs[b] = into
+        walk.legs[b, OUT] = into
     else:
         a = routes[r, FIRST]
         old, into = ground.home[a], ground.home[c]
@@ -128,16 +130,17 @@ def put(ground: Any, walk: Any, c: Any, b: Any, r: Any) -> Any:
     out = distance(ground, c, a) if a else ground.home[c]
     if a:
         nodes[a, BEFORE] = c
+        walk.legs[a, IN] = out
     else:
         routes[r, LAST] = c
     nodes[c, AFTER], nodes[c, BEFORE], nodes[c, ROUTE] = a, b, r
-    walk.legs[c] = out
+    walk.legs[c, IN], walk.legs[c, OUT] = into, out
     walk.sums[COST] += into + out - old
     routes[r, LOAD] += ground.demand[c]
     routes[r, SIZE] += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def place(ground: Any, walk: Any, flat: Any, lengths: Any) -> Any:
     """Fills an empty walk with routes, recomputes its cost, and calls it the best."""
     for r in range(len(walk.order)):
@@ -167,7 +170,7 @@ def place(ground: Any, walk: Any, flat: Any, lengths: Any) -> Any:
         walk.sums[BEST] = np.inf
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def touch(walk: Any, r: Any) -> Any:
     """Notes that a route differs from the best one's."""
     if walk.routes[r, DIRTY] == 0:
@@ -176,7 +179,7 @@ def touch(walk: Any, r: Any) -> Any:
         walk.counts[STALE] += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def keep(walk: Any) -> Any:
     """Stores the walk as the best: only routes that changed since the last time are copied."""
     for k in range(walk.counts[STALE]):
