@@ -64,13 +64,13 @@ class Settings:
     """Share of |A| added on planning tokens (HICRA: 0.2); 0 switches it off."""
     temperature: float = 0.7
     """At which problems are answered, in GRPO and when judged (ours; the papers': 1)."""
-    answers: int = 3
+    answers: int = 2
     """Answers to each held-out problem when judged."""
     bits: int = 4
     """Bits a weight of the packed model (WGM, our preset); embedding and head take 8."""
     jobs: int = 1
     """Tensors packed at a time, in processes; the result does not depend on it."""
-    judging: Judging = field(default_factory=lambda: Judging(thinking_tokens=64))
+    judging: Judging = field(default_factory=lambda: Judging(thinking_tokens=48))
     """How the models think when they are judged."""
     cache: bool = True
     """Remember every model call, so that nothing is asked twice."""
