@@ -13,6 +13,7 @@ from backcast.vision.looker.desk import View
 from backcast.vision.looker.loop import Look
 from backcast.vision.problems.problem import VisualProblem
 from backcast.vision.warmup.masks import IGNORED, mask
+from backcast.vision.warmup.mix import MISTAKES
 from backcast.vision.warmup.traces import WarmTrace
 
 WIDEST, PART = 420, 200
@@ -68,7 +69,7 @@ def warm_trace(trace: WarmTrace, lm: LocalSight, pictured: bool = True) -> Trace
         "lesson": trace.kind,
         "calls": sum(turn.role == "tool" for turn in trace.turns),
         "turns": turns,
-        "changed": trace.kind not in ("single-pass", "text-only", "no-tools"),
+        "changed": MISTAKES[trace.kind] > 0,
         **(_pictures(trace.views, len(images), problem, images) if pictured else {}),
     }
     return Trace(f"{problem.id}#warm", problem.id, "warm", problem.answer, Score(None), data)

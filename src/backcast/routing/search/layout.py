@@ -11,7 +11,7 @@ from numba import njit
 UNCOUNTED: dict[str, Any] = {"_nrt": False}
 compiled = njit(None, cache=True, nogil=True, error_model="numpy", **UNCOUNTED)
 """For kernels that allocate nothing. Numba would count references to the arrays of a walk at every call, two locked
-instructions for each array: two fifths of the search's time. The caller holds them all meanwhile."""
+instructions for each array: about a sixth of all profile samples. The caller holds them all meanwhile."""
 
 AFTER, BEFORE, ROUTE = 0, 1, 2
 """Columns of ``Walk.nodes``: the next and the previous node, and the route (-1: not on any)."""
